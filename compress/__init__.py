@@ -1,0 +1,1 @@
+"""Shrinks the layers of a traced program (low rank, quantization)."""

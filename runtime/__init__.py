@@ -1,0 +1,1 @@
+"""Builds one native program per device and runs them together."""

@@ -1,0 +1,1 @@
+"""Lowers a placed program to kernels, const tables and one static executable per device."""
