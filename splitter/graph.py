@@ -200,7 +200,7 @@ class Graph:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Graph":
-        """The Graph that `to_dict` wrote; a missing or wrongly typed key raises KeyError/TypeError."""
+        """The Graph that `to_dict` wrote; a missing key raises KeyError, a wrong type TypeError."""
         return cls(
             name=data["name"],
             layers=tuple(

@@ -1,10 +1,10 @@
 """Where every activation of a node lives: offsets in the request slot and in the shared arena.
 
 Tensors that outlive a stage get their own place in a *slot*, of which there is one per request in
-flight. All others share one *arena* by lifetime: a node computes one stage at a time, so the arena is
-not multiplied by the number of requests. The arena is packed greedily by decreasing size, each block at
-the lowest offset free during its whole life (greedy-by-size, Pisarchyk and Lee, "Efficient Memory
-Management for Deep Neural Net Inference", 2020).
+flight. All others share one *arena* by lifetime: a node computes one stage at a time, so the
+arena is not multiplied by the number of requests. The arena is packed greedily by decreasing
+size, each block at the lowest offset free during its whole life (greedy-by-size, Pisarchyk and
+Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020).
 """
 
 from collections.abc import Mapping, Sequence

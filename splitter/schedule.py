@@ -1,11 +1,12 @@
 """What each node does, in order: the one place that says how a placement is executed.
 
-The planner predicts it, `verify` checks it, the compiler emits it and the host labels traces with it.
+The planner predicts it, `verify` checks it, the compiler emits it and the host labels traces with
+it.
 
-A device runs its layers in graph order. It starts a new *stage* whenever the next layer needs a tensor
-that has to arrive from outside and is not here yet; a stage never waits once it has started. Every
-tensor is sent to each device that needs it once, along the fastest route, hop by hop; a device on the
-way relays it.
+A device runs its layers in graph order. It starts a new *stage* whenever the next layer needs a
+tensor that has to arrive from outside and is not here yet; a stage never waits once it has
+started. Every tensor is sent to each device that needs it once, along the fastest route, hop by
+hop; a device on the way relays it.
 """
 
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ class NodeSchedule:
 def transfers_of(
     graph: Graph, topology: Topology, placement: Mapping[str, str]
 ) -> tuple[Transfer, ...]:
-    """Every tensor hop that ``placement`` causes, in graph order of the tensors, hops in route order.
+    """Every tensor hop that ``placement`` causes: tensors in graph order, hops in route order.
 
     A hop shared by the routes to several devices appears once.
 

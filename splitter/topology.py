@@ -6,6 +6,7 @@ Links are one-way here; a two-way link in a file becomes two.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import networkx as nx
 
@@ -154,4 +155,4 @@ class Topology:
         if target not in best:
             raise nx.NetworkXNoPath(f"no path from {source} to {target}")
         path = best[target][2]
-        return tuple(self.link_between[hop] for hop in zip(path, path[1:], strict=False))
+        return tuple(self.link_between[hop] for hop in pairwise(path))
