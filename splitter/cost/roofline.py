@@ -1,0 +1,41 @@
+"""Costs computed from device cards alone.
+
+Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance Model for Multicore
+Architectures", 2009: a kernel is bound by arithmetic or by memory traffic, whichever takes longer.
+Deviations: a fixed launch cost is added, since small layers are bound by it; every tensor is taken
+to come from main memory and go back there, since fusion has already removed the traffic in between.
+"""
+
+from splitter.costs import CostTable, LayerCost
+from splitter.graph import Graph, Layer
+from splitter.topology import Device, Topology
+
+_GATHERS = frozenset({"embedding", "gather"})
+"""Kinds that read only those rows of their table which they return, not all of it."""
+
+
+def roofline(graph: Graph, topology: Topology) -> CostTable:
+    """Cost of every layer of ``graph`` on every device of ``topology``."""
+    return CostTable(
+        {
+            (layer.name, device.name): LayerCost(layer_seconds(graph, layer, device), "roofline")
+            for layer in graph.layers
+            for device in topology.devices
+        }
+    )
+
+
+def layer_seconds(graph: Graph, layer: Layer, device: Device) -> float:
+    """Time that ``device`` takes for one run of ``layer``, by the roofline model."""
+    card = device.card
+    compute_s = layer.macs / (card.macs_per_s * device.threads / card.threads)
+    memory_s = touched_bytes(graph, layer) / card.memory_bytes_per_s
+    return max(compute_s, memory_s) + card.call_overhead_s
+
+
+def touched_bytes(graph: Graph, layer: Layer) -> int:
+    """Bytes of inputs, outputs and weights that one run of ``layer`` reads or writes."""
+    read = sum(graph.tensors[name].bytes for name in layer.inputs)
+    written = sum(graph.tensors[name].bytes for name in layer.outputs)
+    weights = graph.layer_weight_bytes(layer)
+    return read + written + (min(weights, written) if layer.kind in _GATHERS else weights)

@@ -1,0 +1,210 @@
+"""The tables of a topology file, their units, and a fault in words for everything wrong in one.
+
+Numbers stay decimal until they are in SI units: so a saved file gives back the very same values.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from splitter.suggest import did_you_mean
+
+_LARGEST = Decimal(10) ** 15
+_SMALLEST = Decimal(10) ** -15
+
+
+def _number(value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("must be a number")
+    number = Decimal(value)
+    if not number.is_finite() or abs(number) > _LARGEST:
+        raise ValueError("must be a finite number of at most 1e15")
+    return number
+
+
+def _positive(value: object) -> Decimal:
+    number = _number(value)
+    if number < _SMALLEST:
+        raise ValueError("must be a number above 0")
+    return number
+
+
+def _not_negative(value: object) -> Decimal:
+    number = _number(value)
+    if number < 0 or 0 < number < _SMALLEST:
+        raise ValueError("must be 0 or a number above 0")
+    return number
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be a text in quotes, and not empty")
+    return value
+
+
+_Positive = Annotated[Decimal, BeforeValidator(_positive)]
+_NotNegative = Annotated[Decimal, BeforeValidator(_not_negative)]
+_Text = Annotated[str, BeforeValidator(_text)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CardTable(_Table):
+    """A device card: a file of its own or ``[cards.NAME]``."""
+
+    description: _Text
+    processor: _Text
+    mcpu: _Text
+    mattr: list[_Text] = []
+    threads: int = Field(default=1, ge=1, le=1024)
+    vector_bytes: int = Field(default=16, ge=4, le=1024, multiple_of=4)
+    gmacs_per_s: _Positive
+    memory_gb_per_s: _Positive
+    call_overhead_us: _NotNegative
+    memory_mb: _Positive
+    active_w: _NotNegative
+
+
+class DeviceTable(_Table):
+    """One ``[[devices]]`` entry."""
+
+    name: _Text
+    card: _Text
+    memory_mb: _Positive | None = None
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    host: _Text = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+    pin: list[_Text] = []
+    ban: list[_Text] = []
+
+
+class LinkTable(_Table):
+    """One ``[[links]]`` entry: two-way with ``between``, one-way with ``from`` and ``to``."""
+
+    between: list[_Text] | None = None
+    source: _Text | None = Field(default=None, alias="from")
+    target: _Text | None = Field(default=None, alias="to")
+    bandwidth_mbit_s: _Positive
+    latency_ms: _NotNegative
+    energy_nj_per_byte: _NotNegative = Decimal(0)
+
+    @model_validator(mode="after")
+    def _names_two_ends(self) -> Self:
+        one_way = self.source is not None and self.target is not None
+        part_way = self.source is not None or self.target is not None
+        two_way = self.between is not None and len(self.between) == 2
+        if (two_way and not part_way) or (one_way and self.between is None):
+            return self
+        raise ValueError(
+            'must have either between = ["a", "b"] (two-way) or from = "a" and to = "b" (one-way)'
+        )
+
+    def ends(self) -> list[tuple[str, str]]:
+        """(source, target) of each one-way link that this entry stands for."""
+        if self.between is not None:
+            first, second = self.between
+            return [(first, second), (second, first)]
+        assert self.source is not None
+        assert self.target is not None
+        return [(self.source, self.target)]
+
+
+class RuleTable(_Table):
+    """One entry of ``pins`` or ``bans`` under ``[constraints]``."""
+
+    layers: _Text
+    device: _Text
+
+
+class ConstraintTable(_Table):
+    """The ``[constraints]`` table."""
+
+    private_input: bool = False
+    max_sent_mb: _NotNegative | None = None
+    pins: list[RuleTable] = []
+    bans: list[RuleTable] = []
+
+
+class TopologyTable(_Table):
+    """A whole topology file."""
+
+    name: _Text
+    description: str = ""
+    input: _Text
+    output: _Text
+    devices: list[DeviceTable] = Field(min_length=1)
+    links: list[LinkTable] = []
+    constraints: ConstraintTable = ConstraintTable()
+    cards: dict[str, CardTable] = {}
+
+
+T = TypeVar("T", bound=_Table)
+
+_PARTS: Mapping[str, type[_Table]] = {
+    "devices": DeviceTable,
+    "links": LinkTable,
+    "cards": CardTable,
+    "pins": RuleTable,
+    "bans": RuleTable,
+    "constraints": ConstraintTable,
+}
+
+
+def read_table(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, list[str]]:
+    """The table, or None and every fault in it in words."""
+    try:
+        return kind.model_validate(data), []
+    except ValidationError as error:
+        return None, [_in_words(kind, data, dict(detail)) for detail in error.errors()]
+
+
+def _in_words(kind: type[_Table], data: Mapping[str, Any], detail: dict[str, Any]) -> str:
+    place: tuple[str | int, ...] = detail["loc"]
+    where = _where(data, place)
+    if detail["type"] == "extra_forbidden":
+        keys = _keys(kind, place)
+        hint = did_you_mean(str(place[-1]), keys)
+        return f"{where} is not a known key{hint} (known: {', '.join(keys)})"
+    if detail["type"] == "missing":
+        return f"{where} is missing; add it"
+    if detail["type"] == "value_error":
+        complaint = str(detail["ctx"]["error"])
+    else:
+        complaint = detail["msg"].replace("Input should", "must").replace("be a valid", "be a")
+    return f"{where} = {_shown(detail['input'])}: {complaint}"
+
+
+def _where(data: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
+    """``devices 2 ("edge"), memory_mb`` rather than ``devices.1.memory_mb``."""
+    words: list[str] = []
+    here: Any = data
+    for key in place:
+        try:
+            here = here[key]
+        except (KeyError, IndexError, TypeError):
+            here = None
+        if isinstance(key, int):
+            name = here.get("name") if isinstance(here, dict) else None
+            words[-1] += f" {key + 1}" + (f" ({_shown(name)})" if name else "")
+        else:
+            words.append(key)
+    return ", ".join(words) or "the file"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_shown(item)}" for key, item in value.items())[:80] + "}"
+    if isinstance(value, str):
+        return '"' + value[:80] + '"'
+    return str(value)[:80]
+
+
+def _keys(kind: type[_Table], place: tuple[str | int, ...]) -> list[str]:
+    """Keys allowed at ``place``."""
+    for part in place[:-1]:
+        kind = _PARTS.get(part, kind) if isinstance(part, str) else kind
+    return [field.alias or name for name, field in kind.model_fields.items()]
