@@ -4,7 +4,6 @@ The format is described in docs/topologies.md.
 """
 
 import os
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import tomli_w
 
 from splitter.errors import TopologyError
+from splitter.files import write_whole
 from splitter.suggest import did_you_mean
 from splitter.topology import Card, Constraints, Device, Link, Topology
 from splitter.topology_faults import card_faults, topology_faults
@@ -90,12 +90,7 @@ def save_topology(topology: Topology, path: Path) -> None:
     _refuse(path, topology_faults(topology))
     text = tomli_w.dumps(_document(topology))
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as draft:
-            draft.write(text)
-        Path(draft.name).chmod(0o644)
-        Path(draft.name).replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise TopologyError(f"{path}: cannot write the topology: {error.strerror}") from error
 

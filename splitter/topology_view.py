@@ -1,0 +1,109 @@
+"""A topology for the eye and for JSON."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from splitter.topology import Constraints, Device, Link, Topology
+
+
+def draw(topology: Topology) -> RenderableType:
+    """Devices, links and constraints as two tables and a few lines, for a rich console."""
+    parts: list[RenderableType] = [
+        Text.assemble((topology.name, "bold"), f": {topology.description}"),
+        Text(f"The input is born on {topology.source}, the result is wanted on {topology.sink}."),
+        _device_table(topology),
+    ]
+    if topology.links:
+        parts.append(_link_table(topology))
+    parts.extend(Text(line) for line in _constraint_lines(topology.constraints))
+    return Group(*parts)
+
+
+def to_dict(topology: Topology) -> dict[str, Any]:
+    """JSON form, in SI units under the field names of `splitter.topology`."""
+    return asdict(topology)
+
+
+def _device_table(topology: Topology) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("device", "card", "processor"):
+        table.add_column(heading)
+    for heading in ("threads", "memory", "GFLOP/s", "GB/s"):
+        table.add_column(heading, justify="right")
+    for device in topology.devices:
+        table.add_row(
+            f"[bold]{escape(device.name)}[/]",
+            escape(device.card.name),
+            escape(device.card.processor),
+            str(device.threads),
+            _bytes(device.memory_bytes),
+            f"{_flops(device) / 1e9:.3g}",
+            f"{device.card.memory_bytes_per_s / 1e9:.3g}",
+        )
+    return table
+
+
+def _flops(device: Device) -> float:
+    """fp32 operations per second on the device's threads; a multiply-accumulate is two."""
+    return 2 * device.card.macs_per_s * device.threads / device.card.threads
+
+
+def _link_table(topology: Topology) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("link")
+    for heading in ("bandwidth", "latency", "1 MB takes", "energy"):
+        table.add_column(heading, justify="right")
+    for link, arrow in _merged(topology):
+        energy = f"{link.energy_j_per_byte * 1e9:g} nJ/B" if link.energy_j_per_byte else ""
+        table.add_row(
+            escape(f"{link.source} {arrow} {link.target}"),
+            f"{link.bandwidth_bytes_per_s * 8 / 1e6:g} Mbit/s",
+            f"{link.latency_s * 1e3:g} ms",
+            f"{link.seconds(1_000_000) * 1e3:.3g} ms",
+            energy,
+        )
+    return table
+
+
+def _merged(topology: Topology) -> Iterator[tuple[Link, str]]:
+    """Links with an arrow each; two that are equal but for their direction are shown as one."""
+    shown: set[tuple[str, str]] = set()
+    for link in topology.links:
+        if (link.source, link.target) in shown:
+            continue
+        shown.add((link.source, link.target))
+        back = topology.link_between.get((link.target, link.source))
+        if back is not None and _figures(back) == _figures(link):
+            shown.add((back.source, back.target))
+            yield link, "<->"
+        else:
+            yield link, "-->"
+
+
+def _figures(link: Link) -> tuple[float, float, float]:
+    return link.bandwidth_bytes_per_s, link.latency_s, link.energy_j_per_byte
+
+
+def _constraint_lines(constraints: Constraints) -> Iterator[str]:
+    if constraints.private_input:
+        yield "the raw input stays where it is born"
+    if constraints.max_sent_bytes is not None:
+        yield f"at most {_bytes(constraints.max_sent_bytes)} sent per request"
+    for pattern, device in constraints.pins:
+        yield f"layers {pattern} run on {device}"
+    for pattern, device in constraints.bans:
+        yield f"layers {pattern} never run on {device}"
+
+
+def _bytes(size: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.4g} {unit}"
+    return f"{size} B"
