@@ -1,6 +1,7 @@
 """What makes a Topology unusable, in words. Shares no code with the file reader or a planner."""
 
 import ipaddress
+import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -21,7 +22,8 @@ def topology_faults(topology: Topology) -> list[str]:
     duplicates; positive figures; addresses; every device can be reached from the input and can
     reach the output.
     """
-    found = [
+    found = [] if topology.name.strip() else ["the topology has no name; give it one"]
+    found += [
         *_device_faults(topology),
         *_link_faults(topology),
         *_reference_faults(topology),
@@ -40,8 +42,16 @@ def card_faults(card: Card) -> Iterator[str]:
             f'card "{card.name}": processor "{card.processor}" is unknown'
             f"{did_you_mean(card.processor, PROCESSORS)} (known: {', '.join(PROCESSORS)})"
         )
-    if min(card.macs_per_s, card.memory_bytes_per_s, card.memory_bytes, card.threads) <= 0:
-        yield f'card "{card.name}": rates, memory and threads must be above 0'
+    above = (card.macs_per_s, card.memory_bytes_per_s, card.memory_bytes, card.threads)
+    if not _sound(above, (card.call_overhead_s, card.active_w)):
+        yield f'card "{card.name}": rates, memory and threads must be above 0, all finite'
+    if not card.mcpu.strip():
+        yield f'card "{card.name}": mcpu is empty; give LLVM\'s name of the processor'
+
+
+def _sound(above: Sequence[float], not_below: Sequence[float]) -> bool:
+    figures = (*above, *not_below)
+    return all(map(math.isfinite, figures)) and min(above) > 0 and min(not_below) >= 0
 
 
 def _device_faults(topology: Topology) -> Iterator[str]:
@@ -107,9 +117,10 @@ def _link_faults(topology: Topology) -> Iterator[str]:
             yield f'link {_named(link)} joins device "{link.source}" to itself; remove it'
         for end in dict.fromkeys((link.source, link.target)):
             yield from _unknown(topology, f"link {_named(link)}", end)
-        if link.bandwidth_bytes_per_s <= 0 or link.latency_s < 0 or link.energy_j_per_byte < 0:
+        if not _sound([link.bandwidth_bytes_per_s], [link.latency_s, link.energy_j_per_byte]):
             yield (
-                f"link {_named(link)}: bandwidth must be above 0, latency and energy not below 0"
+                f"link {_named(link)}: bandwidth must be above 0, latency and energy not below 0,"
+                " and all finite"
             )
 
 
@@ -117,6 +128,8 @@ def _reference_faults(topology: Topology) -> Iterator[str]:
     yield from _unknown(topology, "input", topology.source)
     yield from _unknown(topology, "output", topology.sink)
     limits = topology.constraints
+    if not all(pattern.strip() for pattern, _ in (*limits.pins, *limits.bans)):
+        yield "a pin or ban has an empty pattern; name a layer, or remove it"
     for pattern, device in limits.pins:
         yield from _unknown(topology, f'pin of "{pattern}"', device)
     for pattern, device in limits.bans:

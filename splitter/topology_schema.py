@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from splitter.suggest import did_you_mean
 
-_LARGEST = Decimal(10) ** 15
-_SMALLEST = Decimal(10) ** -15
+_LARGEST = Decimal(10) ** 100
+_SMALLEST = Decimal(10) ** -100
 
 
 def _number(value: object) -> Decimal:
@@ -20,7 +20,7 @@ def _number(value: object) -> Decimal:
         raise ValueError("must be a number")
     number = Decimal(value)
     if not number.is_finite() or abs(number) > _LARGEST:
-        raise ValueError("must be a finite number of at most 1e15")
+        raise ValueError("must be a finite number")
     return number
 
 
@@ -56,7 +56,7 @@ class _Table(BaseModel):
 class CardTable(_Table):
     """A device card: a file of its own or ``[cards.NAME]``."""
 
-    description: _Text
+    description: str = ""
     processor: _Text
     mcpu: _Text
     mattr: list[_Text] = []

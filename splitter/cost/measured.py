@@ -55,8 +55,13 @@ class ProfileStore:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise SplitterError(f"{path}: cannot read the measurements: {error}") from error
+        except UnicodeDecodeError as error:
+            raise SplitterError(f"the file of measurements is not text{_remedy(path)}") from error
+        except OSError as error:
+            raise SplitterError(
+                f"{path}: cannot read the measurements: {error.strerror}; mend it, or set"
+                " SPLITTER_CACHE to another folder"
+            ) from error
         return _decoded(path, text, self._heading(card, threads))
 
     def add(self, card: str, threads: int, seconds: Mapping[str, float]) -> None:
@@ -102,7 +107,7 @@ def _cost(graph: Graph, layer: Layer, device: Device, known: Mapping[str, float]
 
 
 def _decoded(path: Path, text: str, heading: Mapping[str, Any]) -> dict[str, float]:
-    remedy = f"; delete it and run `splitter profile` again: {path}"
+    remedy = _remedy(path)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -123,6 +128,10 @@ def _decoded(path: Path, text: str, heading: Mapping[str, Any]) -> dict[str, flo
                 f" expected seconds{remedy}"
             )
     return {signature: float(value) for signature, value in table.items()}
+
+
+def _remedy(path: Path) -> str:
+    return f"; delete it and run `splitter profile` again: {path}"
 
 
 def _is_time(value: object) -> bool:

@@ -1,0 +1,50 @@
+"""Drawing a topology, and its JSON form."""
+
+import json
+from dataclasses import replace
+
+from rich.console import Console
+
+from splitter.topology import Constraints, Topology
+from splitter.topology_file import load_topology
+from splitter.topology_view import draw, to_dict
+
+
+def _drawn(topology: Topology) -> str:
+    console = Console(width=80, record=True, file=None, quiet=False, force_terminal=False)
+    with console.capture() as captured:
+        console.print(draw(topology))
+    return captured.get()
+
+
+def test_drawing_shows_devices_links_and_ends() -> None:
+    text = _drawn(load_topology("phone_edge_cloud"))
+    assert "phone_midrange" in text
+    assert "The input is born on phone, the result is wanted on phone." in text
+    assert "edge <-> cloud" in text
+    assert "phone --> edge" in text
+    assert "80 Mbit/s" in text
+    assert "2265 nJ/B" in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+
+
+def test_drawing_shows_threads_in_use() -> None:
+    text = _drawn(load_topology("loopback3"))
+    assert "13.4" in text  # one of two threads: half of 2 x 13.4 GFLOP/s
+    assert "13 MB" in text
+
+
+def test_drawing_shows_constraints_literally() -> None:
+    limits = Constraints((("block[0].*", "hub"),), (("fc", "camera"),), True, 1500)
+    text = _drawn(replace(load_topology("loopback3"), constraints=limits))
+    assert "the raw input stays where it is born" in text
+    assert "at most 1.5 kB sent per request" in text
+    assert "layers block[0].* run on hub" in text
+    assert "layers fc never run on camera" in text
+
+
+def test_json_form_is_json_in_si_units() -> None:
+    data = json.loads(json.dumps(to_dict(load_topology("loopback3"))))
+    assert data["devices"][0]["card"]["macs_per_s"] == 13.4e9
+    assert data["links"][0]["bandwidth_bytes_per_s"] == 1e9
+    assert data["source"] == "camera"
