@@ -28,7 +28,7 @@ def topology_faults(topology: Topology) -> list[str]:
         *_link_faults(topology),
         *_reference_faults(topology),
     ]
-    return found or list(_reach_faults(topology))
+    return list(dict.fromkeys(found)) or list(_reach_faults(topology))
 
 
 def card_faults(card: Card) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _is_address(host: str) -> bool:
 
 
 def _link_faults(topology: Topology) -> Iterator[str]:
-    for name in _repeated([_named(link) for link in topology.links]):
+    for name in _repeated([_named(link) for link in topology.links if link.source != link.target]):
         yield f"link {name} is there twice; keep one (between makes both directions)"
     for link in topology.links:
         if link.source == link.target:

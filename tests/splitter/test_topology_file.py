@@ -124,7 +124,11 @@ _BAD = {
     "unknown card": ('"phone_midrange"', '"phone_midrnage"', ["device phone", '"phone_midrange"']),
     "unknown input": ('input = "phone"', 'input = "phnoe"', ["input", '"phnoe"', '"phone"']),
     "unknown end": ('"phone", "edge"]', '"phone", "egde"]', ["phone -> egde", 'mean "edge"']),
-    "self link": ('"phone", "edge"]', '"phone", "phone"]', ['"phone" to itself']),
+    "self link": (
+        '"phone", "edge"]',
+        '"phone", "phone"]',
+        [': link phone -> phone joins device "phone" to itself'],
+    ),
     "three ends": ('"phone", "edge"]', '"phone", "edge", "x"]', ["links 1", "between ="]),
     "both forms": ('between = ["phone', 'to = "edge"\nbetween = ["phone', ["links 1", "from ="]),
     "reserved name": ('name = "edge"', 'name = "host"', ['"host"', "rename"]),
