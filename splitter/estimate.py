@@ -1,0 +1,105 @@
+"""The predicted cost of one placement, by simulating the execution model of `splitter.plan`."""
+
+from collections.abc import Mapping
+
+from splitter.costs import CostTable
+from splitter.graph import Graph
+from splitter.memory import NODE_OVERHEAD_BYTES, plan_memory
+from splitter.plan import DeviceLoad, Estimate, LinkLoad
+from splitter.schedule import NodeSchedule, Transfer, node_schedules, transfers_of
+from splitter.topology import Device, Topology
+
+
+def estimate(
+    graph: Graph,
+    topology: Topology,
+    costs: CostTable,
+    placement: Mapping[str, str],
+    slots: int,
+) -> Estimate:
+    """What ``placement`` costs with memory reserved for ``slots`` requests in flight.
+
+    Every device of the topology is listed; one that neither computes nor relays needs no memory.
+
+    Raises:
+        networkx.NetworkXNoPath: two devices that must talk are not connected.
+    """
+    transfers = transfers_of(graph, topology, placement)
+    schedules = {s.device: s for s in node_schedules(graph, topology, placement)}
+    devices = tuple(
+        _device_load(graph, costs, schedules.get(device.name), device, transfers, slots)
+        for device in topology.devices
+    )
+    links = _link_loads(topology, transfers)
+    return Estimate(
+        latency_s=latency_s(graph, topology, costs, placement),
+        period_s=max([*(d.compute_s for d in devices), *(link.seconds for link in links)]),
+        energy_j=sum(d.energy_j for d in devices) + sum(link.energy_j for link in links),
+        sent_bytes=sum(t.bytes for t in transfers),
+        devices=devices,
+        links=links,
+    )
+
+
+def latency_s(
+    graph: Graph, topology: Topology, costs: CostTable, placement: Mapping[str, str]
+) -> float:
+    """Seconds from the inputs at the source to the last output at the sink.
+
+    Raises:
+        networkx.NetworkXNoPath: two devices that must talk are not connected.
+    """
+    home = dict.fromkeys(graph.inputs, topology.source)
+    made = dict.fromkeys(graph.inputs, 0.0)
+    free = dict.fromkeys(topology.by_name, 0.0)
+
+    def arrival(tensor: str, device: str) -> float:
+        route = topology.route(home[tensor], device, graph.tensors[tensor].bytes)
+        return made[tensor] + sum(link.seconds(graph.tensors[tensor].bytes) for link in route)
+
+    for layer in graph.layers:
+        device = placement[layer.name]
+        start = max([free[device], *(arrival(t, device) for t in layer.inputs)])
+        free[device] = start + costs.seconds(layer.name, device)
+        home.update(dict.fromkeys(layer.outputs, device))
+        made.update(dict.fromkeys(layer.outputs, free[device]))
+    return max((arrival(t, topology.sink) for t in graph.outputs), default=0.0)
+
+
+def _device_load(
+    graph: Graph,
+    costs: CostTable,
+    schedule: NodeSchedule | None,
+    device: Device,
+    transfers: tuple[Transfer, ...],
+    slots: int,
+) -> DeviceLoad:
+    if schedule is None:
+        return DeviceLoad(device.name, (), 0.0, 0, 0, 0, device.memory_bytes, 0, 0, 0.0)
+    compute_s = sum(costs.seconds(layer, device.name) for layer in schedule.layers)
+    weight_bytes = sum(graph.weight_bytes[w] for w in graph.weights_of(schedule.layers))
+    activation_bytes = plan_memory(graph, schedule).activation_bytes(slots)
+    return DeviceLoad(
+        device=device.name,
+        layers=schedule.layers,
+        compute_s=compute_s,
+        weight_bytes=weight_bytes,
+        activation_bytes=activation_bytes,
+        memory_bytes=weight_bytes + activation_bytes + NODE_OVERHEAD_BYTES,
+        memory_limit_bytes=device.memory_bytes,
+        received_bytes=sum(t.bytes for t in transfers if t.target == device.name),
+        sent_bytes=sum(t.bytes for t in transfers if t.source == device.name),
+        energy_j=compute_s * device.card.active_w,
+    )
+
+
+def _link_loads(topology: Topology, transfers: tuple[Transfer, ...]) -> tuple[LinkLoad, ...]:
+    """Loads of the links that carry something, in the topology's order."""
+    loads: list[LinkLoad] = []
+    for link in topology.links:
+        sizes = [t.bytes for t in transfers if (t.source, t.target) == (link.source, link.target)]
+        if sizes:
+            seconds = sum(link.seconds(size) for size in sizes)
+            joules = sum(sizes) * link.energy_j_per_byte
+            loads.append(LinkLoad(link.source, link.target, sum(sizes), seconds, joules))
+    return tuple(loads)

@@ -1,0 +1,145 @@
+"""Decide which layer runs on which device, by integer programming."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from time import monotonic
+from typing import get_args
+
+from splitter.costs import CostTable
+from splitter.errors import InfeasibleError, PlanError, UsageError
+from splitter.estimate import estimate
+from splitter.graph import Graph
+from splitter.memory import REQUEST_SLOTS
+from splitter.partition.compare import alternatives, bottleneck, flips
+from splitter.partition.ilp import Solution, solve
+from splitter.partition.infeasible import explain
+from splitter.partition.judge import broken_rules, value
+from splitter.partition.problem import Problem, build_problem, memory_bytes
+from splitter.plan import Objective, Plan, Proof
+from splitter.schedule import transfers_of
+from splitter.topology import Constraints, Topology
+from splitter.verify import verify
+
+__all__ = ["partition"]
+
+
+def partition(
+    graph: Graph,
+    topology: Topology,
+    costs: CostTable,
+    *,
+    objective: Objective = "latency",
+    constraints: Constraints | None = None,
+    slots: int = REQUEST_SLOTS,
+    time_limit_s: float = 30.0,
+    placement: Mapping[str, str] | None = None,
+) -> Plan:
+    """The best placement of every layer, with its prediction, its proof and its alternatives.
+
+    Args:
+        graph: What to place.
+        topology: Where to place it; its own constraints hold besides ``constraints``.
+        costs: Seconds of every layer on every device.
+        objective: What to minimise: one request's latency, a pipeline's period, or energy.
+        constraints: Pins, bans, privacy and the cap on sent bytes.
+        slots: Requests in flight for which memory is reserved.
+        time_limit_s: When the search stops and reports the gap that is left.
+        placement: Device of each layer; given, it is only evaluated, and nothing is solved.
+
+    Raises:
+        UsageError: an argument has an impossible value.
+        PlanError: a rule names no layer or device, ``placement`` does not hold, or no plan was
+            found in time.
+        InfeasibleError: no placement respects all limits; the message says what conflicts.
+    """
+    _check(graph, objective, slots, time_limit_s)
+    both = topology.constraints + (constraints or Constraints())
+    problem = build_problem(graph, topology, costs, both, slots)
+    if placement is None:
+        solution = _solved(problem, objective, time_limit_s)
+    else:
+        solution = _given(problem, objective, placement)
+    plan = _plan(problem, objective, solution)
+    faults = verify(plan, graph, topology, costs, both)
+    if faults:
+        raise PlanError(f"the plan for {graph.name} does not hold: {'; '.join(faults)}")
+    return plan
+
+
+def _check(graph: Graph, objective: str, slots: int, time_limit_s: float) -> None:
+    if objective not in get_args(Objective):
+        near = get_close_matches(objective, get_args(Objective), n=1, cutoff=0.0)
+        raise UsageError(
+            f"unknown objective {objective!r}; did you mean {near[0]!r}? "
+            f"Known: {', '.join(get_args(Objective))}"
+        )
+    if slots < 1:
+        raise UsageError(f"slots is {slots}; at least one request must be in flight")
+    if not time_limit_s > 0:
+        raise UsageError(f"the time limit is {time_limit_s:g} s; give a positive number of seconds")
+    if not graph.layers:
+        raise PlanError(f"{graph.name} has no layers to place")
+
+
+def _solved(problem: Problem, objective: Objective, time_limit_s: float) -> Solution:
+    try:
+        return solve(problem, objective, time_limit_s)
+    except InfeasibleError as error:
+        raise InfeasibleError(explain(problem)) from error
+
+
+def _given(problem: Problem, objective: Objective, placement: Mapping[str, str]) -> Solution:
+    """A hand-made placement as a solution about which nothing is proved."""
+    began = monotonic()
+    graph, topology = problem.graph, problem.topology
+    missing = [layer.name for layer in graph.layers if layer.name not in placement]
+    unknown = [name for name in placement if name not in graph.by_name]
+    if missing or unknown:
+        parts = [f"it has no device for {missing[0]}"] * bool(missing)
+        parts += [f"{graph.name} has no layer {unknown[0]}"] * bool(unknown)
+        raise PlanError(f"the placement does not hold for {graph.name}: {'; '.join(parts)}")
+    strangers = sorted(set(placement.values()) - set(topology.by_name))
+    if strangers:
+        raise PlanError(
+            f"the placement uses {strangers[0]}, which {topology.name} does not have; "
+            f"its devices are {', '.join(topology.by_name)}"
+        )
+    assignment = problem.assignment(placement)
+    broken = broken_rules(problem, assignment) or _overflows(problem, assignment)
+    if broken:
+        raise InfeasibleError(f"the placement does not hold: {'; '.join(broken)}")
+    reached = value(problem, objective, assignment)
+    return Solution(assignment, reached, 0.0, "feasible", monotonic() - began)
+
+
+def _overflows(problem: Problem, assignment: tuple[int, ...]) -> tuple[str, ...]:
+    used = memory_bytes(problem, assignment)
+    return tuple(
+        f"{device.name} needs {need / 1e6:.1f} MB, has {device.memory_bytes / 1e6:.1f} MB"
+        for device, need in zip(problem.topology.devices, used, strict=True)
+        if need > device.memory_bytes
+    )
+
+
+def _plan(problem: Problem, objective: Objective, solution: Solution) -> Plan:
+    graph, topology = problem.graph, problem.topology
+    placement = problem.placement(solution.assignment)
+    reached = estimate(graph, topology, problem.costs, placement, problem.slots)
+    best = reached.value(objective)
+    singles = alternatives(problem, objective, best)
+    bound = min(solution.bound, best)
+    gap = (best - bound) / best if best > 0 else 0.0
+    return Plan(
+        model=graph.name,
+        topology=topology.name,
+        objective=objective,
+        placement=placement,
+        transfers=transfers_of(graph, topology, placement),
+        estimate=reached,
+        proof=Proof(solution.status, bound, gap, solution.solve_s),
+        alternatives=singles,
+        flips=flips(problem, objective, solution.assignment, singles, reached),
+        cost_sources={name: problem.costs[name, d].source for name, d in placement.items()},
+        bottleneck=bottleneck(reached, objective),
+        slots=problem.slots,
+    )

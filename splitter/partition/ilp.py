@@ -1,0 +1,182 @@
+"""Optimal placement by integer programming (PuLP and HiGHS).
+
+The rows are a relaxation: no plan that fits is excluded and no plan looks dearer than it is. A
+solution that the exact judge accepts at the price the rows gave it is therefore optimal; otherwise
+the rows that it evaded are added and the program is solved again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from time import monotonic
+from typing import Literal
+
+from splitter.errors import InfeasibleError, PlanError
+from splitter.partition.judge import broken_rules, overfull, value
+from splitter.partition.learn import crossings, overlaps
+from splitter.partition.limits import (
+    Cuts,
+    Refuted,
+    add_closed,
+    add_memory,
+    add_refuted,
+    add_sent_cap,
+)
+from splitter.partition.milp import MilpResult
+from splitter.partition.model import PlacementModel
+from splitter.partition.objectives import add_objective
+from splitter.partition.problem import Assignment, Problem, hops
+from splitter.partition.search import first_plan, improve
+from splitter.plan import Objective
+
+OPTIMAL_GAP = 1e-6
+"""Relative gap at which a plan counts as proved optimal; the solver itself is no finer."""
+_SCALE = 1000.0
+"""Objective value that the solver sees for a typical plan; its tolerances are absolute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """The best placement found, and what is proved about all others."""
+
+    assignment: Assignment
+    value: float
+    bound: float
+    status: Literal["optimal", "feasible"]
+    solve_s: float
+
+
+def solve(problem: Problem, objective: Objective, time_limit_s: float = 30.0) -> Solution:
+    """The placement with the smallest ``objective``.
+
+    Raises:
+        InfeasibleError: it is proved that no placement respects all limits.
+        PlanError: none was found in the time, and none was excluded.
+    """
+    began = monotonic()
+    search = _Search(problem, objective, began + time_limit_s)
+    best, bound = search.run()
+    if best is None and bound == inf:
+        raise InfeasibleError(f"no placement of {problem.graph.name} respects all limits")
+    if best is None:
+        raise PlanError(
+            f"no placement of {problem.graph.name} was found within {time_limit_s:g} s, and none "
+            "was excluded; allow more time"
+        )
+    best = improve(problem, objective, best, max(search.deadline_s, monotonic() + 1.0))
+    reached = value(problem, objective, best)
+    bound = min(bound, reached)
+    status: Literal["optimal", "feasible"] = "optimal" if _closed(reached, bound) else "feasible"
+    return Solution(best, reached, bound, status, monotonic() - began)
+
+
+class _Search:
+    """The loop of solving, judging and adding rows."""
+
+    def __init__(self, problem: Problem, objective: Objective, deadline_s: float):
+        self.problem = problem
+        self.objective = objective
+        self.deadline_s = deadline_s
+        self.cuts = Cuts()
+        self.best: Assignment | None = None
+        self.best_value = inf
+        self.bound = 0.0
+
+    def run(self) -> tuple[Assignment | None, float]:
+        """(best placement, bound); the bound is infinite when no placement exists."""
+        self._offer(first_plan(self.problem, self.objective, self.deadline_s))
+        while monotonic() < self.deadline_s and not self._proved():
+            result = self._solve_rows()
+            if result.status == "infeasible":
+                return self.best, self.best_value
+            self.bound = max(self.bound, result.bound * self._unit())
+            if result.values is None:
+                break
+            candidate = self._model.assignment(result.values)
+            seen = result.objective * self._unit()
+            if not self._judge(candidate, seen) and result.status == "stopped":
+                break
+        return self.best, self.bound
+
+    def _proved(self) -> bool:
+        return self.best is not None and _closed(self.best_value, self.bound)
+
+    def _unit(self) -> float:
+        reference = self.best_value if self.best_value < inf else _reference(self.problem)
+        return reference / _SCALE if reference > 0.0 else 1.0
+
+    def _solve_rows(self) -> MilpResult:
+        model = self._model = PlacementModel(self.problem)
+        horizon = self.best_value if self.best_value < inf else _horizon(self.problem)
+        add_closed(model)
+        add_sent_cap(model)
+        add_memory(model, self.cuts)
+        add_refuted(model, self.cuts)
+        add_objective(model, self.objective, self._unit(), self.cuts, horizon)
+        start = model.start(self.best) if self.best is not None else None
+        return model.milp.solve(self.deadline_s - monotonic(), start)
+
+    def _offer(self, assignment: Assignment | None) -> None:
+        if assignment is None:
+            return
+        reached = value(self.problem, self.objective, assignment)
+        if reached < self.best_value:
+            self.best, self.best_value = assignment, reached
+
+    def _judge(self, candidate: Assignment, seen: float) -> bool:
+        """Take the candidate if it holds; otherwise learn. False when there is nothing to learn."""
+        problem = self.problem
+        assert not broken_rules(problem, candidate), broken_rules(problem, candidate)
+        before = self.cuts
+        full = overfull(problem, candidate)
+        if not full:
+            self._offer(improve(problem, self.objective, candidate, self.deadline_s))
+        for device in full:
+            self._learn_memory(candidate, device)
+        if self.objective == "latency":
+            pairs = self.cuts.exclusive | overlaps(problem, candidate)
+            self.cuts = replace(self.cuts, exclusive=pairs)
+        return self.cuts != before
+
+    def _learn_memory(self, candidate: Assignment, device: int) -> None:
+        found = crossings(self.problem, candidate, device) - self.cuts.crossings
+        if found:
+            self.cuts = replace(self.cuts, crossings=self.cuts.crossings | found)
+            return
+        where = None if _relays(self.problem, candidate, device) else device
+        refuted = (*self.cuts.refuted, Refuted(candidate, where))
+        self.cuts = replace(self.cuts, refuted=refuted)
+
+
+def _closed(reached: float, bound: float) -> bool:
+    return reached - bound <= OPTIMAL_GAP * abs(reached)
+
+
+def _relays(problem: Problem, assignment: Sequence[int], device: int) -> bool:
+    """Whether anything passes through ``device`` that it does not itself use."""
+    for w, link in hops(problem, assignment) or ():
+        wire = problem.wires[w]
+        users = {assignment[reader] for reader in wire.readers}
+        users |= {problem.sink} if wire.is_output else set()
+        if problem.link_ends[link][1] == device and device not in users:
+            return True
+    return False
+
+
+def _reference(problem: Problem) -> float:
+    """A time of the right order of magnitude."""
+    return sum(min(seconds) for seconds in problem.compute) or 1.0
+
+
+def _horizon(problem: Problem) -> float:
+    """A time by which every plan has ended: everything one after the other at its slowest."""
+    compute = sum(max(seconds) for seconds in problem.compute)
+    travel = sum(
+        max((route.seconds for route in routes.values()), default=0.0)
+        * (len(wire.readers) + wire.is_output)
+        for wire, routes in zip(problem.wires, problem.routes, strict=True)
+    )
+    return compute + travel
+
+
+__all__ = ["OPTIMAL_GAP", "Solution", "solve"]

@@ -1,0 +1,149 @@
+"""Rows and objective of the three goals. Times are in units of ``unit`` seconds (or joules)."""
+
+from functools import lru_cache
+
+import networkx as nx
+
+from splitter.partition.limits import Cuts
+from splitter.partition.milp import ONE, Terms, combine
+from splitter.partition.model import PlacementModel
+from splitter.partition.problem import Problem
+from splitter.plan import Objective
+
+START, END = -1, -2
+"""The virtual layers before the first and after the last."""
+
+
+def add_objective(
+    model: PlacementModel, objective: Objective, unit: float, cuts: Cuts, horizon: float
+) -> None:
+    """Minimise ``objective``; ``horizon`` is a value that a known plan reaches (or infinity)."""
+    if objective == "latency":
+        _add_latency(model, unit, cuts, horizon)
+    elif objective == "throughput":
+        _add_period(model, unit)
+    else:
+        model.milp.objective = _energy(model, unit)
+
+
+def _add_latency(model: PlacementModel, unit: float, cuts: Cuts, horizon: float) -> None:
+    """Critical path: finish[v] >= finish[u] + transfer(u, v) + compute(v), and device loads."""
+    problem, milp = model.problem, model.milp
+    finish = {i: {milp.column(): 1.0} for i in range(problem.n)}
+    finish[START], finish[END] = {}, {milp.column(): 1.0}
+    compute = {i: combine((model.compute(i), 1 / unit)) for i in range(problem.n)}
+    compute[END] = {}
+    for w, wire in enumerate(problem.wires):
+        made = finish[START if wire.is_input else wire.producer]
+        for reader in wire.readers:
+            travel = _travel(model, w, model.needs(w, reader), unit)
+            milp.at_least(finish[reader], combine((made, 1), (travel, 1), (compute[reader], 1)))
+        if wire.is_output:
+            back = {
+                (d, problem.sink): model.born(wire, d)
+                for d in range(problem.m)
+                if d != problem.sink and model.born(wire, d)
+            }
+            milp.at_least(finish[END], combine((made, 1), (_travel(model, w, back, unit), 1)))
+    for layer in range(problem.n):
+        milp.at_least(finish[layer], compute[layer])
+    for first, last, between in regions(problem):
+        for device in range(problem.m):
+            load = [(model.on(v, device), problem.compute[v][device] / unit) for v in between]
+            milp.at_least(finish[last], combine((finish[first], 1), (compute[last], 1), *load))
+    _add_exclusive(model, finish, compute, cuts, horizon / unit)
+    milp.objective = dict(finish[END])
+
+
+def _travel(
+    model: PlacementModel, w: int, needs: dict[tuple[int, int], Terms], unit: float
+) -> Terms:
+    routes = model.problem.routes[w]
+    return combine(
+        *((term, routes[key].seconds / unit) for key, term in needs.items() if key in routes)
+    )
+
+
+def _add_exclusive(
+    model: PlacementModel,
+    finish: dict[int, Terms],
+    compute: dict[int, Terms],
+    cuts: Cuts,
+    horizon: float,
+) -> None:
+    """Two layers on one device run in graph order, not at once."""
+    milp = model.milp
+    for i, j in sorted(cuts.exclusive):
+        for device in sorted(set(model.x[i]) & set(model.x[j])):
+            apart = combine(({ONE: 2.0}, 1), (model.on(i, device), -1), (model.on(j, device), -1))
+            after = combine((finish[i], 1), (compute[j], 1), (apart, -horizon))
+            milp.at_least(finish[j], after)
+
+
+def _add_period(model: PlacementModel, unit: float) -> None:
+    """The busiest device or link."""
+    problem, milp = model.problem, model.milp
+    period = {milp.column(): 1.0}
+    for device in range(problem.m):
+        load = [(model.on(v, device), problem.compute[v][device] / unit) for v in range(problem.n)]
+        milp.at_least(period, combine(*load))
+    for number, link in enumerate(problem.links):
+        load = [
+            (term, link.seconds(wire.bytes) / unit)
+            for w, wire in enumerate(problem.wires)
+            for (_, used), term in model.hop[w].items()
+            if used == number
+        ]
+        milp.at_least(period, combine(*load))
+    milp.objective = period
+
+
+def _energy(model: PlacementModel, unit: float) -> Terms:
+    problem = model.problem
+    parts: list[tuple[Terms, float]] = [
+        ({column: problem.compute[v][d] * problem.active_w[d]}, 1 / unit)
+        for v in range(problem.n)
+        for d, column in model.x[v].items()
+    ]
+    parts += [
+        (term, wire.bytes * problem.links[link].energy_j_per_byte / unit)
+        for w, wire in enumerate(problem.wires)
+        for (_, link), term in model.hop[w].items()
+    ]
+    return combine(*parts)
+
+
+def regions(problem: Problem) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
+    """(fork, join, layers between) for every layer where paths meet, and for the whole graph.
+
+    All layers between run after the fork ends and before the join starts, so the time from one to
+    the other is at least each device's share of them.
+    """
+    return _regions(tuple(_edges(problem)), problem.n)
+
+
+def _edges(problem: Problem) -> list[tuple[int, int]]:
+    edges = {(START, layer) for layer in range(problem.n)}
+    edges |= {(layer, END) for layer in range(problem.n)}
+    for wire in problem.wires:
+        edges |= {(wire.producer, reader) for reader in wire.readers if not wire.is_input}
+    return sorted(edges)
+
+
+@lru_cache(maxsize=8)
+def _regions(
+    edges: tuple[tuple[int, int], ...], n: int
+) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
+    dag: nx.DiGraph[int] = nx.DiGraph(edges)
+    for layer in range(n):
+        if dag.in_degree(layer) > 1:
+            dag.remove_edge(START, layer)
+    found = [(START, END, tuple(range(n)))]
+    dominators = nx.immediate_dominators(dag, START)
+    after = {node: nx.descendants(dag, node) for node in set(dominators.values())}
+    for join in range(n):
+        if dag.in_degree(join) > 1:
+            fork = dominators[join]
+            between = after[fork] & nx.ancestors(dag, join)
+            found.append((fork, join, tuple(sorted(between))))
+    return tuple(found)

@@ -1,0 +1,282 @@
+"""The placement problem in numbers: layers, devices, wires and routes by index.
+
+Everything a solver or a search needs is looked up once here, so that judging one assignment takes
+microseconds. An *assignment* is a tuple with the device number of every layer, in graph order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf
+
+import networkx as nx
+
+from splitter.costs import CostTable
+from splitter.graph import Graph
+from splitter.memory import NODE_OVERHEAD_BYTES, plan_memory
+from splitter.partition.rules import allowed_devices
+from splitter.schedule import node_schedules
+from splitter.topology import Constraints, Link, Topology
+
+INPUT = -1
+"""Stands for the layer that makes a model input."""
+
+Assignment = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One tensor: who makes it, who reads it."""
+
+    name: str
+    bytes: int
+    producer: int
+    """Layer number, or `INPUT`."""
+    readers: tuple[int, ...]
+    is_output: bool
+
+    @property
+    def is_input(self) -> bool:
+        """Whether the user supplies it."""
+        return self.producer == INPUT
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way of one tensor size between two devices."""
+
+    seconds: float
+    links: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A graph, a topology, costs and constraints, by index."""
+
+    graph: Graph
+    topology: Topology
+    costs: CostTable
+    constraints: Constraints
+    slots: int
+    allowed: tuple[tuple[int, ...], ...]
+    """Devices on which each layer may run; never empty."""
+    limits: tuple[int, ...]
+    """Memory cap of each device in bytes."""
+
+    @cached_property
+    def n(self) -> int:
+        """Number of layers."""
+        return len(self.graph.layers)
+
+    @cached_property
+    def m(self) -> int:
+        """Number of devices."""
+        return len(self.topology.devices)
+
+    @cached_property
+    def device_number(self) -> Mapping[str, int]:
+        """Number of each device."""
+        return {device.name: i for i, device in enumerate(self.topology.devices)}
+
+    @cached_property
+    def source(self) -> int:
+        """Where inputs are born."""
+        return self.device_number[self.topology.source]
+
+    @cached_property
+    def sink(self) -> int:
+        """Where outputs are wanted."""
+        return self.device_number[self.topology.sink]
+
+    @cached_property
+    def links(self) -> tuple[Link, ...]:
+        """All links; a route's numbers point here."""
+        return self.topology.links
+
+    @cached_property
+    def link_ends(self) -> tuple[tuple[int, int], ...]:
+        """(source, target) device numbers of each link."""
+        number = self.device_number
+        return tuple((number[link.source], number[link.target]) for link in self.links)
+
+    @cached_property
+    def compute(self) -> tuple[tuple[float, ...], ...]:
+        """Seconds of each layer on each device."""
+        return tuple(
+            tuple(self.costs.seconds(layer.name, d.name) for d in self.topology.devices)
+            for layer in self.graph.layers
+        )
+
+    @cached_property
+    def active_w(self) -> tuple[float, ...]:
+        """Power of each device while it computes."""
+        return tuple(device.card.active_w for device in self.topology.devices)
+
+    @cached_property
+    def wires(self) -> tuple[Wire, ...]:
+        """All tensors, in the graph's order."""
+        index = self.graph.index
+        outputs = set(self.graph.outputs)
+        return tuple(
+            Wire(
+                name=name,
+                bytes=tensor.bytes,
+                producer=index[self.graph.producer[name].name]
+                if name in self.graph.producer
+                else INPUT,
+                readers=tuple(index[layer.name] for layer in self.graph.consumers[name]),
+                is_output=name in outputs,
+            )
+            for name, tensor in self.graph.tensors.items()
+        )
+
+    @cached_property
+    def reads(self) -> tuple[tuple[int, ...], ...]:
+        """Wire numbers that each layer reads."""
+        number = {wire.name: i for i, wire in enumerate(self.wires)}
+        return tuple(tuple(number[t] for t in layer.inputs) for layer in self.graph.layers)
+
+    @cached_property
+    def makes(self) -> tuple[tuple[int, ...], ...]:
+        """Wire numbers that each layer makes."""
+        number = {wire.name: i for i, wire in enumerate(self.wires)}
+        return tuple(tuple(number[t] for t in layer.outputs) for layer in self.graph.layers)
+
+    @cached_property
+    def closed(self) -> frozenset[int]:
+        """Devices too small for the node program itself; nothing may even pass through them."""
+        return frozenset(d for d, limit in enumerate(self.limits) if limit < NODE_OVERHEAD_BYTES)
+
+    @cached_property
+    def routes(self) -> tuple[Mapping[tuple[int, int], Route], ...]:
+        """Per wire: the route between two different devices; absent when there is none."""
+        by_size = {size: self._routes_of(size) for size in {wire.bytes for wire in self.wires}}
+        return tuple(by_size[wire.bytes] for wire in self.wires)
+
+    def _routes_of(self, size: int) -> dict[tuple[int, int], Route]:
+        number = {(link.source, link.target): i for i, link in enumerate(self.links)}
+        found: dict[tuple[int, int], Route] = {}
+        for a, start in enumerate(self.topology.devices):
+            for b, end in enumerate(self.topology.devices):
+                if a == b:
+                    continue
+                try:
+                    hops = self.topology.route(start.name, end.name, size)
+                except nx.NetworkXNoPath:
+                    continue
+                found[a, b] = Route(
+                    sum(hop.seconds(size) for hop in hops),
+                    tuple(number[hop.source, hop.target] for hop in hops),
+                )
+        return found
+
+    def home(self, wire: Wire, assignment: Sequence[int]) -> int:
+        """Device on which ``wire`` comes into being."""
+        return self.source if wire.is_input else assignment[wire.producer]
+
+    def placement(self, assignment: Sequence[int]) -> dict[str, str]:
+        """The assignment with names."""
+        names = [device.name for device in self.topology.devices]
+        return {
+            layer.name: names[d] for layer, d in zip(self.graph.layers, assignment, strict=True)
+        }
+
+    def assignment(self, placement: Mapping[str, str]) -> Assignment:
+        """The placement with numbers."""
+        return tuple(self.device_number[placement[layer.name]] for layer in self.graph.layers)
+
+
+def build_problem(
+    graph: Graph, topology: Topology, costs: CostTable, constraints: Constraints, slots: int
+) -> Problem:
+    """The problem with its patterns resolved.
+
+    Raises:
+        PlanError: a constraint names a layer pattern or device that does not exist.
+        InfeasibleError: pins and bans leave a layer no device.
+    """
+    return Problem(
+        graph=graph,
+        topology=topology,
+        costs=costs,
+        constraints=constraints,
+        slots=slots,
+        allowed=allowed_devices(graph, topology, constraints),
+        limits=tuple(device.memory_bytes for device in topology.devices),
+    )
+
+
+def memory_bytes(problem: Problem, assignment: Sequence[int]) -> tuple[int, ...]:
+    """Exact memory of every device: weights + activations + node program; 0 where nothing runs.
+
+    Raises:
+        networkx.NetworkXNoPath: two devices that must talk are not connected.
+    """
+    used = [0] * problem.m
+    placement = problem.placement(assignment)
+    for schedule in node_schedules(problem.graph, problem.topology, placement):
+        weights = problem.graph.weights_of(schedule.layers)
+        used[problem.device_number[schedule.device]] = (
+            sum(problem.graph.weight_bytes[w] for w in weights)
+            + plan_memory(problem.graph, schedule).activation_bytes(problem.slots)
+            + NODE_OVERHEAD_BYTES
+        )
+    return tuple(used)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When things happen in one assignment."""
+
+    latency_s: float
+    start_s: tuple[float, ...]
+    finish_s: tuple[float, ...]
+
+
+def timing(problem: Problem, assignment: Sequence[int]) -> Timing:
+    """The execution model: layers in graph order, one at a time per device; transfers overlap.
+
+    The latency is infinite when two devices that must talk are not connected.
+    """
+    free = [0.0] * problem.m
+    start, finish = [0.0] * problem.n, [0.0] * problem.n
+    for layer, device in enumerate(assignment):
+        ready = free[device]
+        for w in problem.reads[layer]:
+            ready = max(ready, arrival_s(problem, assignment, finish, w, device))
+        start[layer] = ready
+        finish[layer] = free[device] = ready + problem.compute[layer][device]
+    outputs = (w for w, wire in enumerate(problem.wires) if wire.is_output)
+    latency = max(
+        (arrival_s(problem, assignment, finish, w, problem.sink) for w in outputs), default=0.0
+    )
+    return Timing(latency, tuple(start), tuple(finish))
+
+
+def arrival_s(
+    problem: Problem, assignment: Sequence[int], finish: Sequence[float], w: int, device: int
+) -> float:
+    """When wire ``w`` is on ``device``; infinite when it cannot get there."""
+    wire = problem.wires[w]
+    home = problem.home(wire, assignment)
+    made = 0.0 if wire.producer == INPUT else finish[wire.producer]
+    if home == device:
+        return made
+    route = problem.routes[w].get((home, device))
+    return inf if route is None else made + route.seconds
+
+
+def hops(problem: Problem, assignment: Sequence[int]) -> dict[tuple[int, int], None] | None:
+    """(wire, link) of every transfer, each once; None when devices are not connected."""
+    found: dict[tuple[int, int], None] = {}
+    for w, wire in enumerate(problem.wires):
+        home = problem.home(wire, assignment)
+        targets = {assignment[reader] for reader in wire.readers}
+        if wire.is_output:
+            targets.add(problem.sink)
+        for target in targets - {home}:
+            route = problem.routes[w].get((home, target))
+            if route is None:
+                return None
+            found.update(dict.fromkeys((w, link) for link in route.links))
+    return found
