@@ -100,7 +100,7 @@ def _is_call(value: Any, pattern: Call) -> bool:
         and value.op == "call_function"
         and value.target is pattern.function
         and len(value.args) == len(pattern.args)
-        and dict(value.kwargs) == dict(pattern.kwargs)
+        and dict(pattern.kwargs).items() <= dict(value.kwargs).items()
     )
 
 

@@ -19,9 +19,7 @@ def conv(
     frame = window(node, weight.shape[2:], x.shape[2:])
     group = node.get("group", 1)
     if frame.symmetric:
-        return _FORWARD[rank](
-            x, weight, bias, frame.strides, frame.begins, frame.dilations, group
-        )
+        return _FORWARD[rank](x, weight, bias, frame.strides, frame.begins, frame.dilations, group)
     wider = padded(x, frame.begins, frame.ends)
     none = (0,) * rank
     return _FORWARD[rank](wider, weight, bias, frame.strides, none, frame.dilations, group)
@@ -48,10 +46,10 @@ def conv_transpose(
         )
     none = [0] * rank
     whole = _TRANSPOSED[rank](x, weight, None, frame.strides, none, none, group, frame.dilations)
-    cut = padded(whole, [-b for b in begins], [more - e for e, more in zip(ends, extra, strict=True)])
+    cut = padded(
+        whole, [-b for b in begins], [more - e for e, more in zip(ends, extra, strict=True)]
+    )
     return cut if bias is None else torch.add(cut, torch.reshape(bias, [-1, *[1] * rank]))
-
-
 
 
 def _crops(

@@ -54,9 +54,7 @@ def gather_nd(node: OpNode, x: torch.Tensor, indices: torch.Tensor) -> torch.Ten
     places = torch.where(torch.lt(indices, 0), torch.add(indices, sizes), indices)
     flat = torch.reshape(torch.sum(torch.mul(places, strides), -1), [-1])
     rows = torch.reshape(x, [_size(x.shape[:depth]), *x.shape[depth:]])
-    return torch.reshape(
-        torch.index_select(rows, 0, flat), [*indices.shape[:-1], *x.shape[depth:]]
-    )
+    return torch.reshape(torch.index_select(rows, 0, flat), [*indices.shape[:-1], *x.shape[depth:]])
 
 
 def _size(sizes: Sequence[int]) -> int:
@@ -77,7 +75,9 @@ def one_hot(
     shape = [count if i == axis else 1 for i in range(indices.dim() + 1)]
     classes = torch.reshape(torch.arange(count), shape)
     hits = torch.eq(torch.unsqueeze(wrapped, axis), classes)
-    return torch.where(hits, torch.tensor(on, dtype=values.dtype), torch.tensor(off, dtype=values.dtype))
+    return torch.where(
+        hits, torch.tensor(on, dtype=values.dtype), torch.tensor(off, dtype=values.dtype)
+    )
 
 
 def slice_(
@@ -117,8 +117,7 @@ def split(
         lengths = [min(part, x.shape[axis] - i) for i in range(0, x.shape[axis], part)]
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
     return [
-        torch.narrow(x, axis, start, length)
-        for start, length in zip(starts, lengths, strict=True)
+        torch.narrow(x, axis, start, length) for start, length in zip(starts, lengths, strict=True)
     ]
 
 

@@ -29,9 +29,7 @@ def instance_normalization(
     """InstanceNormalization, in elementary functions."""
     normal = _standardized(x, range(2, x.dim()), node.get("epsilon", 1e-5))
     shape = [-1] + [1] * (x.dim() - 2)
-    return torch.add(
-        torch.mul(normal, torch.reshape(scale, shape)), torch.reshape(bias, shape)
-    )
+    return torch.add(torch.mul(normal, torch.reshape(scale, shape)), torch.reshape(bias, shape))
 
 
 def layer_normalization(

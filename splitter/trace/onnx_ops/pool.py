@@ -27,9 +27,7 @@ def max_pool(node: OpNode, x: torch.Tensor) -> torch.Tensor:
         raise node.unsupported("its indices output is read", "MaxPool with one output")
     frame = _frame(node, x)
     if not _torch_can_pad(frame):
-        lowest = (
-            float("-inf") if x.is_floating_point() else torch.iinfo(x.dtype).min
-        )
+        lowest = float("-inf") if x.is_floating_point() else torch.iinfo(x.dtype).min
         x, frame = _with_padding(x, frame, lowest)
     pool = _MAXIMUM[_rank(node, x)]
     return pool(x, frame.kernel, frame.strides, frame.begins, frame.dilations)
@@ -107,7 +105,7 @@ def _overhangs(node: OpNode, frame: Window, x: torch.Tensor) -> bool:
 
 
 def _torch_can_pad(frame: Window) -> bool:
-    """torch pads both sides alike, and by half the window at most."""
+    """Torch pads both sides alike, and by half the window at most."""
     halves = zip(frame.begins, frame.kernel, strict=True)
     return frame.symmetric and all(begin <= kernel // 2 for begin, kernel in halves)
 
