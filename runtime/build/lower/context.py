@@ -1,0 +1,127 @@
+"""What an operator's lowering is given and may ask for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch import fx
+from tvm import te, tirx
+from tvm.ir import Expr
+
+from runtime.build.lower.expressions import type_of
+from runtime.build.lower.packing import Packing
+from runtime.build.machine import Machine
+from splitter.program import dtype_name
+
+Converter = Callable[["Context", fx.Node], te.Tensor]
+Index = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The operator whose loops the schedule is built around."""
+
+    scheme: str
+    """``vector-output``: lanes run over output channels; ``vector-space``: over positions."""
+    block: str
+    """Name of the reduction block."""
+    channel_axis: int
+    """Axis of the *result* that holds output channels."""
+
+
+@dataclass
+class Context:
+    """Operands of the layer being lowered, and how its constants shall be stored."""
+
+    machine: Machine
+    values: dict[fx.Node, te.Tensor] = field(default_factory=dict)
+    packings: dict[fx.Node, Packing] = field(default_factory=dict)
+    anchor: Anchor | None = None
+
+    def tensor(self, value: object) -> te.Tensor:
+        """The tensor expression of an fx argument."""
+        assert isinstance(value, fx.Node), value
+        return self.values[value]
+
+    def packed(self, value: object, packing: Packing) -> te.Tensor:
+        """A constant operand in another storage order; only for operands that are constants."""
+        assert isinstance(value, fx.Node)
+        shape = packing.shape(tuple(value.meta["val"].shape))
+        self.packings[value] = packing
+        self.values[value] = te.placeholder(shape, type_of(self.tensor(value)), name=value.name)
+        return self.values[value]
+
+    def is_private_constant(self, value: object) -> bool:
+        """Whether the operand is a constant that only this operator of the layer reads."""
+        return (
+            isinstance(value, fx.Node)
+            and value.meta.get("role") == "weight"
+            and len(value.users) == 1
+        )
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """Static shape of a node's value."""
+    return tuple(int(extent) for extent in node.meta["val"].shape)
+
+
+def dtype_of(node: fx.Node) -> str:
+    """Element type of a node's value."""
+    return dtype_name(node.meta["val"].dtype)
+
+
+def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
+    """An ATen argument by position or keyword."""
+    if len(node.args) > position:
+        return node.args[position]
+    return node.kwargs.get(name, default)
+
+
+def broadcast_read(tensor: te.Tensor, index: Index) -> Expr:
+    """``tensor`` at ``index`` of a result that it is broadcast to."""
+    rank = len(tensor.shape)
+    tail = list(index)[len(index) - rank :]
+    return tensor(*[_zero_if_unit(tensor.shape[i], tail[i]) for i in range(rank)])
+
+
+def _zero_if_unit(extent: Any, index: Any) -> Any:
+    return tirx.const(0, "int32") if int(extent) == 1 else index
+
+
+def compute(node: fx.Node, body: Callable[..., Expr], name: str = "") -> te.Tensor:
+    """A result with the shape and type of ``node``, one element per index."""
+    dtype = dtype_of(node)
+    return te.compute(
+        shape_of(node), lambda *i: body(*i).astype(dtype), name=name or safe_name(node.name)
+    )
+
+
+def safe_name(name: str) -> str:
+    """``name`` as an identifier."""
+    return "".join(c if c.isalnum() or c == "_" else "_" for c in name)
+
+
+def numel(node: fx.Node) -> int:
+    """Number of elements of a node's value."""
+    return prod(shape_of(node))
+
+
+def promoted_dtype(operands: Sequence[object]) -> str:
+    """The type in which torch computes on these operands (fx nodes and Python numbers)."""
+    values = [
+        torch.empty(o.meta["val"].shape, dtype=o.meta["val"].dtype, device="meta")
+        if isinstance(o, fx.Node)
+        else o
+        for o in operands
+    ]
+    result = values[0]
+    dtype = result.dtype if isinstance(result, torch.Tensor) else None
+    for value in values[1:]:
+        dtype = torch.result_type(result, value)  # type: ignore[arg-type]
+        result = torch.empty(
+            result.shape if isinstance(result, torch.Tensor) else (), dtype=dtype, device="meta"
+        )
+    assert dtype is not None
+    return dtype_name(dtype)

@@ -1,0 +1,68 @@
+"""What the code generator must know of a processor, from its device card."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+
+from splitter.topology import Card, Device
+
+_TARGETS: Mapping[str, Mapping[str, Any]] = {
+    "x86_64": {"mtriple": "x86_64-linux-gnu"},
+    "aarch64": {"mtriple": "aarch64-linux-gnu"},
+    "armv7": {"mtriple": "armv7a-linux-gnueabihf", "mfloat-abi": "hard"},
+    "riscv64": {"mtriple": "riscv64-unknown-linux-gnu", "mabi": "lp64d"},
+}
+_BASE_FEATURES: Mapping[str, tuple[str, ...]] = {
+    "armv7": ("+neon",),
+    "riscv64": ("+m", "+a", "+f", "+d", "+c"),
+}
+_REGISTERS: Mapping[str, int] = {"x86_64": 16, "aarch64": 32, "armv7": 16, "riscv64": 32}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A code generation target: equal machines share compiled kernels."""
+
+    processor: str
+    mcpu: str
+    mattr: tuple[str, ...]
+    vector_bytes: int
+    threads: int
+
+    @property
+    def lanes(self) -> int:
+        """float32 elements in one vector register."""
+        return max(1, self.vector_bytes // 4)
+
+    @property
+    def registers(self) -> int:
+        """Vector registers (scalar floating-point ones where there are no vectors)."""
+        return 32 if self.vector_bytes == 64 else _REGISTERS[self.processor]
+
+    def target(self) -> tvm.target.Target:
+        """TVM's description of this machine."""
+        features = [*_BASE_FEATURES.get(self.processor, ()), *self.mattr]
+        description: dict[str, Any] = {
+            "kind": "llvm",
+            "mcpu": self.mcpu,
+            "num-cores": self.threads,
+            **_TARGETS[self.processor],
+        }
+        if features:
+            description["mattr"] = list(dict.fromkeys(features))
+        return tvm.target.Target(description)
+
+    @property
+    def key(self) -> str:
+        """Text that is equal exactly when kernels may be shared."""
+        text = repr((self.processor, self.mcpu, self.mattr, self.vector_bytes, self.threads > 1))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def machine_of(device: Device) -> Machine:
+    """The machine that kernels for ``device`` are compiled for."""
+    card: Card = device.card
+    return Machine(card.processor, card.mcpu, card.mattr, card.vector_bytes, device.threads)
