@@ -72,6 +72,10 @@ static void say_name(const char *name) {
   say("\"");
 }
 
+static void say_seconds(uint64_t time_ns) {
+  say(",%" PRIu64 ".%09" PRIu64, time_ns / NS_PER_S, time_ns % NS_PER_S);
+}
+
 static void bench_call(uint32_t index, Slot *slot, uint64_t *times_ns, uint32_t runs) {
   const NodeCall *call = &node_tables.calls[index];
   uint32_t state = 2463534242u;
@@ -86,7 +90,9 @@ static void bench_call(uint32_t index, Slot *slot, uint64_t *times_ns, uint32_t 
   uint64_t median_ns = (times_ns[(runs - 1) / 2] + times_ns[runs / 2]) / 2;
   say("%" PRIu32 ",", index);
   say_name(call->layer);
-  say(",%.9f,%.9f\n", (double)median_ns / NS_PER_S, (double)times_ns[0] / NS_PER_S);
+  say_seconds(median_ns);
+  say_seconds(times_ns[0]);
+  say("\n");
 }
 
 void bench(uint32_t runs, const unsigned char *weights) {

@@ -7,21 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "tables.h"
 #include "trace.h"
 
 enum { MESSAGE_BYTES = 1024 };
-
-static int write_all(int file, const char *text, size_t length) {
-  while (length > 0) {
-    ssize_t written = write(file, text, length);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return -1;
-    text += written;
-    length -= (size_t)written;
-  }
-  return 0;
-}
 
 /* One write per line, so that lines of several nodes on one terminal do not mix. */
 static void print_line(const char *format, va_list values) {
@@ -32,7 +22,7 @@ static void print_line(const char *format, va_list values) {
   (void)vsnprintf(line + start, sizeof line - start - 1, format, values);
   size_t length = strlen(line);
   line[length] = '\n';
-  (void)write_all(STDERR_FILENO, line, length + 1);
+  (void)files_write(STDERR_FILENO, line, length + 1);
 }
 
 void fail(int code, const char *format, ...) {
@@ -59,6 +49,6 @@ void say(const char *format, ...) {
   va_start(values, format);
   (void)vsnprintf(text, sizeof text, format, values);
   va_end(values);
-  if (write_all(STDOUT_FILENO, text, strlen(text)) != 0)
+  if (files_write(STDOUT_FILENO, text, strlen(text)) != 0)
     fail(EXIT_RESOURCE, "cannot write to standard output: %s", strerror(errno));
 }

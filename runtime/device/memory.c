@@ -1,12 +1,15 @@
 #include "memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "fail.h"
+#include "files.h"
 
 unsigned char *memory_pages(uint64_t bytes, const char *what) {
   if (bytes == 0) return NULL;
@@ -23,4 +26,16 @@ void *memory_array(size_t count, size_t size) {
   void *array = calloc(count > 0 ? count : 1, size);
   if (array == NULL) fail(EXIT_RESOURCE, "no memory for %zu times %zu bytes", count, size);
   return array;
+}
+
+/* getrusage() would count what the launcher had before it became this program. */
+uint64_t memory_peak_bytes(void) {
+  char text[4096];
+  int file = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  ssize_t length = files_read(file, text, sizeof text - 1);
+  (void)close(file);
+  text[length > 0 ? length : 0] = '\0';
+  const char *line = strstr(text, "VmHWM:");
+  return line == NULL ? 0 : strtoull(line + strlen("VmHWM:"), NULL, 10) * 1024;
 }

@@ -25,13 +25,32 @@ static uint32_t parse_count(const char *option, const char *text, uint32_t most)
   return (uint32_t)value;
 }
 
+/* Both read digits and move *text behind them. */
+static uint64_t read_whole(const char **text) {
+  uint64_t value = 0;
+  for (; **text >= '0' && **text <= '9' && value <= TIMEOUT_MAX_S; ++*text)
+    value = value * 10 + (uint64_t)(**text - '0');
+  return value;
+}
+
+static uint64_t read_fraction_ns(const char **text) {
+  uint64_t value_ns = 0;
+  for (uint64_t unit = NS_PER_S / 10; **text >= '0' && **text <= '9'; ++*text, unit /= 10)
+    value_ns += unit * (uint64_t)(**text - '0');
+  return value_ns;
+}
+
 static uint64_t parse_seconds(const char *option, const char *text) {
-  char *end;
-  double value = strtod(text, &end);
-  if (end == text || *end != '\0' || !(value > 0 && value <= TIMEOUT_MAX_S))
-    fail(EXIT_ARGUMENTS, "%s: expected seconds, more than 0 and up to %d, got '%s'", option,
-         TIMEOUT_MAX_S, text);
-  return (uint64_t)(value * NS_PER_S);
+  const char *at = text;
+  uint64_t value_ns = read_whole(&at) * NS_PER_S;
+  if (*at == '.' && at > text) {
+    at++;
+    value_ns += read_fraction_ns(&at);
+  }
+  if (*at != '\0' || value_ns == 0 || value_ns > (uint64_t)TIMEOUT_MAX_S * NS_PER_S)
+    fail(EXIT_ARGUMENTS, "%s: expected seconds like 0.5, more than 0 and up to %d, got '%s'",
+         option, TIMEOUT_MAX_S, text);
+  return value_ns;
 }
 
 static bool is(const char *option, const char *name) {

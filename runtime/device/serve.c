@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -14,6 +13,7 @@
 #include "fail.h"
 #include "files.h"
 #include "listen.h"
+#include "memory.h"
 #include "peers.h"
 #include "receive.h"
 #include "send.h"
@@ -116,9 +116,7 @@ static void check_drain(const Life *life) {
 }
 
 static _Noreturn void finish(const Life *life) {
-  struct rusage usage;
-  (void)getrusage(RUSAGE_SELF, &usage);
-  trace_event("exit", 0, (uint64_t)usage.ru_maxrss * 1024, life->ready_ns, now_ns());
+  trace_event("exit", 0, memory_peak_bytes(), life->ready_ns, now_ns());
   trace_flush();
   _exit(0);
 }
