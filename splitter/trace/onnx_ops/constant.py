@@ -29,8 +29,8 @@ def eye_like(node: OpNode, x: torch.Tensor) -> torch.Tensor:
     """EyeLike: ones on the k-th diagonal."""
     dtype = x.dtype if node.get("dtype") is None else torch_dtype(node.get("dtype"), node.name)
     rows, columns, k = x.shape[0], x.shape[1], node.get("k", 0)
-    on_diagonal = torch.arange(columns)[None, :] - torch.arange(rows)[:, None] == k
-    return on_diagonal.to(dtype)
+    distance = torch.arange(columns)[None, :] - torch.arange(rows)[:, None]
+    return torch.eq(distance, k).to(dtype)
 
 
 def range_(

@@ -45,9 +45,8 @@ def gather_elements(node: OpNode, x: torch.Tensor, indices: torch.Tensor) -> tor
 
 
 def gather_nd(node: OpNode, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """GatherND without batch axes: each index tuple becomes one flat index."""
-    if node.get("batch_dims", 0):
-        raise node.unsupported("it has batch axes", "GatherND with batch_dims = 0")
+    """GatherND: each index tuple becomes one flat index."""
+    indices = _with_batch(indices, node.get("batch_dims", 0))
     depth = indices.shape[-1]
     strides = torch.tensor([_size(x.shape[i + 1 : depth]) for i in range(depth)])
     sizes = torch.tensor(list(x.shape[:depth]))
@@ -55,6 +54,16 @@ def gather_nd(node: OpNode, x: torch.Tensor, indices: torch.Tensor) -> torch.Ten
     flat = torch.reshape(torch.sum(torch.mul(places, strides), -1), [-1])
     rows = torch.reshape(x, [_size(x.shape[:depth]), *x.shape[depth:]])
     return torch.reshape(torch.index_select(rows, 0, flat), [*indices.shape[:-1], *x.shape[depth:]])
+
+
+def _with_batch(indices: torch.Tensor, axes: int) -> torch.Tensor:
+    """Index tuples led by the position along each of the first ``axes`` axes."""
+    leads = []
+    for axis in range(axes):
+        shape = [-1 if i == axis else 1 for i in range(indices.dim())]
+        places = torch.arange(indices.shape[axis], dtype=indices.dtype).reshape(shape)
+        leads.append(places.expand(*indices.shape[:-1], 1))
+    return torch.cat([*leads, indices], -1) if leads else indices
 
 
 def _size(sizes: Sequence[int]) -> int:

@@ -34,16 +34,21 @@ def instance_normalization(
 
 def layer_normalization(
     node: OpNode, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None = None
-) -> torch.Tensor:
-    """LayerNormalization with one output."""
-    if node.output_count > 1:
-        raise node.unsupported("its mean output is read", "LayerNormalization with one output")
+) -> Sequence[torch.Tensor]:
+    """LayerNormalization; the mean and the inverse deviation only where they are read."""
     epsilon = node.get("epsilon", 1e-5)
     axis = node.get("axis", -1) % x.dim()
     shape = list(x.shape[axis:])
     full = torch.broadcast_to(scale, shape)
     offset = None if bias is None else torch.broadcast_to(bias, shape)
-    return F.layer_norm(x, shape, full, offset, epsilon)
+    normal = F.layer_norm(x, shape, full, offset, epsilon)
+    if node.output_count == 1:
+        return (normal,)
+    axes = list(range(axis, x.dim()))
+    mean = torch.mean(x, axes, keepdim=True)
+    centred = torch.sub(x, mean)
+    variance = torch.mean(torch.mul(centred, centred), axes, keepdim=True)
+    return normal, mean, torch.rsqrt(torch.add(variance, epsilon))
 
 
 def rms_normalization(node: OpNode, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -73,11 +78,13 @@ def mean_variance(node: OpNode, x: torch.Tensor) -> torch.Tensor:
 
 
 def lp_normalization(node: OpNode, x: torch.Tensor) -> torch.Tensor:
-    """LpNormalization."""
-    axis, p = node.get("axis", -1), node.get("p", 2)
-    if p == 1:
-        return torch.div(x, torch.sum(torch.abs(x), axis, keepdim=True))
-    return torch.div(x, torch.sqrt(torch.sum(torch.mul(x, x), axis, keepdim=True)))
+    """LpNormalization; a vector of zeros stays zero."""
+    axis = node.get("axis", -1)
+    if node.get("p", 2) == 1:
+        norm = torch.sum(torch.abs(x), axis, keepdim=True)
+    else:
+        norm = torch.sqrt(torch.sum(torch.mul(x, x), axis, keepdim=True))
+    return torch.div(x, torch.where(torch.eq(norm, 0.0), 1.0, norm))
 
 
 def local_response(node: OpNode, x: torch.Tensor) -> torch.Tensor:

@@ -94,9 +94,25 @@ def _both_directions(
     states: Sequence[torch.Tensor | None],
     step: _Step,
 ) -> Sequence[torch.Tensor]:
-    """Outputs of all time steps, then the last states, stacked over the directions."""
-    if node.get("layout", 0):
-        raise node.unsupported("its layout is batch first", f"{node.op_type} with layout 0")
+    """Outputs of all time steps, then the last states, stacked over the directions.
+
+    Layout 1 has the batch as first axis of every tensor but the weights.
+    """
+    if not node.get("layout", 0):
+        return _all_directions(node, x, weights, states, step)
+    turned = [None if state is None else torch.transpose(state, 0, 1) for state in states]
+    outputs, *lasts = _all_directions(node, torch.transpose(x, 0, 1), weights, turned, step)
+    batch_first = [torch.transpose(last, 0, 1) for last in lasts]
+    return [torch.permute(outputs, [2, 0, 1, 3]), *batch_first]
+
+
+def _all_directions(
+    node: OpNode,
+    x: torch.Tensor,
+    weights: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
+    states: Sequence[torch.Tensor | None],
+    step: _Step,
+) -> Sequence[torch.Tensor]:
     ways = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
     made: list[torch.Tensor] = []
     ends: list[State] = []

@@ -66,18 +66,21 @@ def _arg(node: OpNode, x: torch.Tensor, function: Callable[..., torch.Tensor]) -
 
 
 def top_k(node: OpNode, x: torch.Tensor, k: torch.Tensor | None = None) -> Sequence[torch.Tensor]:
-    """TopK; k is an attribute before operator set 10 and an input since."""
+    """TopK; k is an attribute before operator set 10 and an input since.
+
+    Of equal values the earlier comes first, which torch's top-k does not promise.
+    """
     count = node.get("k") if k is None else node.ints(k, "k")[0]
-    largest, in_order = bool(node.get("largest", 1)), bool(node.get("sorted", 1))
-    values, places = torch.topk(x, count, node.get("axis", -1), largest, in_order)
-    return values, places
+    axis, largest = node.get("axis", -1), bool(node.get("largest", 1))
+    ordered, places = torch.sort(x, stable=True, dim=axis, descending=largest)
+    return torch.narrow(ordered, axis, 0, count), torch.narrow(places, axis, 0, count)
 
 
 def cumulative_sum(node: OpNode, x: torch.Tensor, axis: torch.Tensor) -> torch.Tensor:
     """CumSum, forward or backward, with or without the element itself."""
     place = node.ints(axis, "axis")[0] % x.dim()
     ordered = torch.flip(x, [place]) if node.get("reverse", 0) else x
-    sums = torch.cumsum(ordered, place)
+    sums = torch.cumsum(ordered, place, dtype=x.dtype)
     if node.get("exclusive", 0):
         sums = torch.sub(sums, ordered)
     return torch.flip(sums, [place]) if node.get("reverse", 0) else sums

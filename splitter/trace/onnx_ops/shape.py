@@ -15,9 +15,15 @@ def identity(node: OpNode, x: torch.Tensor) -> torch.Tensor:
 
 
 def dropout(
-    node: OpNode, x: torch.Tensor, ratio: torch.Tensor | None = None, *_: torch.Tensor | None
+    node: OpNode,
+    x: torch.Tensor,
+    ratio: torch.Tensor | None = None,
+    training: torch.Tensor | None = None,
 ) -> Sequence[torch.Tensor]:
     """Dropout at inference: the input itself, and a mask of ones where it is asked for."""
+    active = training is not None and bool(node.known(training, "training_mode").item())
+    if active and (ratio is None or node.known(ratio, "ratio").item() != 0):
+        raise node.unsupported("it is in training mode", "Dropout for inference")
     if node.output_count == 1:
         return (x,)
     mask_dtype = torch.bool if node.opset >= 10 else x.dtype
@@ -86,8 +92,14 @@ def concat(node: OpNode, *inputs: torch.Tensor) -> torch.Tensor:
 
 def expand(node: OpNode, x: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
     """Expand: two-way broadcast of the input with a shape."""
-    target = torch.broadcast_shapes(x.shape, node.ints(shape, "shape"))
-    return x if target == x.shape else torch.broadcast_to(x, list(target))
+    target = _broadcast(x.shape, node.ints(shape, "shape"))
+    return x if target == list(x.shape) else torch.broadcast_to(x, target)
+
+
+def _broadcast(a: Sequence[int], b: Sequence[int]) -> list[int]:
+    rank = max(len(a), len(b))
+    padded = ([1] * (rank - len(shape)) + list(shape) for shape in (a, b))
+    return [right if left == 1 else left for left, right in zip(*padded, strict=True)]
 
 
 def tile(
@@ -161,10 +173,11 @@ def depth_to_space(node: OpNode, x: torch.Tensor) -> torch.Tensor:
 
 
 def space_to_depth(node: OpNode, x: torch.Tensor) -> torch.Tensor:
-    """SpaceToDepth."""
+    """SpaceToDepth, in depth-column-row or column-row-depth order."""
     block = node.get("blocksize")
     batch, channels, height, width = x.shape
     rows, columns = height // block, width // block
     split = torch.reshape(x, [batch, channels, rows, block, columns, block])
-    moved = torch.permute(split, [0, 3, 5, 1, 2, 4])
+    depth_first = node.get("mode", "DCR") == "DCR"
+    moved = torch.permute(split, [0, 3, 5, 1, 2, 4] if depth_first else [0, 1, 3, 5, 2, 4])
     return torch.reshape(moved, [batch, channels * block**2, rows, columns])
