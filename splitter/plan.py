@@ -9,13 +9,18 @@ is the largest time per request that any device computes or any link transfers. 
 computing time x active power + bytes x energy per byte.
 """
 
+import types
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from math import isfinite, nan
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from splitter.errors import PlanError
 from splitter.schedule import Transfer
 
 Objective = Literal["latency", "throughput", "energy"]
+PLAN_VERSION = 1
+"""Of the JSON form; rises when a key changes its meaning."""
 OBJECTIVES: tuple[Objective, ...] = ("latency", "throughput", "energy")
 
 
@@ -123,3 +128,87 @@ class Plan:
     """What limits the objective, in words."""
     slots: int
     """Requests in flight for which memory was reserved."""
+
+
+def plan_to_dict(plan: Plan) -> dict[str, Any]:
+    """JSON form; `plan_from_dict` inverts it."""
+    data = {"version": PLAN_VERSION, **asdict(plan)}
+    return {key: _plain(value) for key, value in data.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def plan_from_dict(data: object) -> Plan:
+    """The plan that `plan_to_dict` wrote.
+
+    Raises:
+        PlanError: a key is missing, unknown or of the wrong type, or the version is another.
+    """
+    if not isinstance(data, Mapping):
+        raise PlanError(f"a plan is a JSON object, not {_kind(data)}")
+    version = data.get("version")
+    if version != PLAN_VERSION:
+        raise PlanError(
+            f"the plan has format version {version!r}, this program reads {PLAN_VERSION}; "
+            "make it again with this version"
+        )
+    body = {key: value for key, value in data.items() if key != "version"}
+    plan = _read(Plan, body, "plan")
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def _read(wanted: Any, data: object, where: str) -> Any:
+    """``data`` as a value of the annotated type ``wanted``; ``where`` is its path in the file."""
+    origin, arguments = get_origin(wanted), get_args(wanted)
+    if is_dataclass(wanted):
+        return _read_record(wanted, data, where)
+    if origin is Literal:
+        return _expect(data in arguments, data, where, f"one of {', '.join(arguments)}")
+    if origin is types.UnionType:
+        return None if data is None else _read(arguments[0], data, where)
+    if origin is tuple:
+        items = _expect(isinstance(data, list | tuple), data, where, "a list")
+        return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(items))
+    if origin is Mapping:
+        pairs = _expect(isinstance(data, Mapping), data, where, "an object").items()
+        return {
+            _read(arguments[0], key, where): _read(arguments[1], value, f"{where}.{key}")
+            for key, value in pairs
+        }
+    if wanted is float:
+        number = data if isinstance(data, int | float) and not isinstance(data, bool) else nan
+        return float(_expect(isfinite(number), data, where, "a finite number"))
+    if wanted is int:
+        whole = isinstance(data, int) and not isinstance(data, bool)
+        return _expect(whole, data, where, "a whole number")
+    return _expect(isinstance(data, str), data, where, "a string")
+
+
+def _read_record(wanted: Any, data: object, where: str) -> Any:
+    record = _expect(isinstance(data, Mapping), data, where, "an object")
+    hints = get_type_hints(wanted)
+    names = [field.name for field in fields(wanted)]
+    missing = [name for name in names if name not in record]
+    unknown = [str(name) for name in record if name not in names]
+    if missing or unknown:
+        fault = f"has no key {missing[0]!r}" if missing else f"has an unknown key {unknown[0]!r}"
+        raise PlanError(f"{where} {fault}; make the plan again")
+    return wanted(**{n: _read(hints[n], record[n], f"{where}.{n}") for n in names})
+
+
+def _expect(holds: bool, data: Any, where: str, wanted: str) -> Any:
+    if not holds:
+        raise PlanError(f"{where} must be {wanted}, not {_kind(data)}; make the plan again")
+    return data
+
+
+def _kind(data: object) -> str:
+    return repr(data) if isinstance(data, str | int | float | None) else type(data).__name__

@@ -166,11 +166,11 @@ def bottleneck(estimate: Estimate, objective: Objective) -> str:
     if objective == "energy":
         shares = [(d.energy_j, f"computing on {d.device}") for d in estimate.devices]
         shares += [(k.energy_j, f"sending {k.source} -> {k.target}") for k in estimate.links]
-        most, what = max(shares)
+        most, what = max(shares, key=lambda share: share[0])
         return f"{what}: {most * 1e3:.3g} mJ of {estimate.energy_j * 1e3:.3g} mJ"
     shares = [(d.compute_s, f"computing on {d.device}") for d in estimate.devices]
     shares += [(k.seconds, f"sending {k.source} -> {k.target}") for k in estimate.links]
-    most, what = max(shares)
+    most, what = max(shares, key=lambda share: share[0])
     whole = estimate.value(objective)
     part = f" ({100 * most / whole:.0f} % of the {objective_noun(objective)})" if whole > 0 else ""
     return f"{what}: {most * 1e3:.3g} ms{part}"
