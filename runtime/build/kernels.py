@@ -1,0 +1,121 @@
+"""Compiled kernels: one object file per layer signature and machine, kept in a cache.
+
+A kernel depends on the layer's operators, shapes and types and on the machine, never on where the
+cut runs: the split program and the unsplit one run the very same code, and compiling a model for
+another topology costs nothing but the link.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tvm
+import tvm_ffi
+
+from runtime.build.lower import KernelOperand, lower_layer
+from runtime.build.lower.packing import Packing
+from runtime.build.machine import Machine
+from runtime.build.schedule import schedule
+from splitter.cost.measured import cache_directory
+from splitter.graph import Layer
+from splitter.program import Program
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what) as work goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One compiled layer."""
+
+    symbol: str
+    """C name of the function in the object."""
+    object_path: Path
+    operands: tuple[KernelOperand, ...]
+    """Inputs, weights, outputs, in argument order, under the names of the layer at hand."""
+
+
+@cache
+def compiler_key() -> str:
+    """Changes whenever generated code may change: our lowering and schedules, and TVM's version."""
+    digest = hashlib.sha256(f"{tvm.__version__} {tvm_ffi.__version__}".encode())
+    here = Path(__file__).parent
+    for source in sorted(
+        [*here.glob("lower/*.py"), *here.glob("schedule/*.py"), here / "machine.py"]
+    ):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def compile_layers(
+    program: Program,
+    layers: Iterable[Layer],
+    machine: Machine,
+    progress: Progress = lambda done, total, what: None,
+) -> Mapping[str, Kernel]:
+    """The kernel of each layer by layer name; equal layers share one object.
+
+    Raises:
+        UnsupportedOperatorError: an operator has no lowering.
+    """
+    listed = list(layers)
+    found: dict[str, Kernel] = {}
+    for done, layer in enumerate(listed):
+        progress(done, len(listed), layer.name)
+        found[layer.name] = _kernel(program, layer, machine)
+    progress(len(listed), len(listed), "")
+    return found
+
+
+def _kernel(program: Program, layer: Layer, machine: Machine) -> Kernel:
+    folder = cache_directory() / "kernels" / f"{compiler_key()}-{machine.key}"
+    code, description = folder / f"{layer.signature}.o", folder / f"{layer.signature}.json"
+    symbol = f"k_{layer.signature}"
+    if not (code.is_file() and description.is_file()):
+        folder.mkdir(parents=True, exist_ok=True)
+        _compile(program, layer, machine, symbol, code, description)
+    operands = _read_operands(layer, json.loads(description.read_text()))
+    return Kernel(f"__tvm_ffi_{symbol}", code, operands)
+
+
+def _compile(
+    program: Program, layer: Layer, machine: Machine, symbol: str, code: Path, description: Path
+) -> None:
+    lowered = lower_layer(program, layer, machine)
+    function = schedule(lowered, machine).with_attr("global_symbol", symbol)
+    built = tvm.tirx.build(tvm.IRModule({symbol: function}), target=machine.target())
+    with tempfile.TemporaryDirectory(dir=code.parent) as scratch:
+        at = Path(scratch)
+        built.write_to_file(str(at / "kernel.o"), "o")
+        (at / "kernel.json").write_text(json.dumps([_operand_dict(o) for o in lowered.operands]))
+        # The description goes last: where it exists, the object is whole.
+        (at / "kernel.o").replace(code)
+        (at / "kernel.json").replace(description)
+
+
+def _operand_dict(operand: KernelOperand) -> dict[str, Any]:
+    return {
+        "role": operand.role,
+        "shape": list(operand.shape),
+        "dtype": operand.dtype,
+        "block": operand.packing.block if operand.packing else None,
+    }
+
+
+def _read_operands(layer: Layer, described: list[dict[str, Any]]) -> tuple[KernelOperand, ...]:
+    names = (*layer.inputs, *layer.weights, *layer.outputs)
+    return tuple(
+        KernelOperand(
+            role=item["role"],
+            name=name,
+            shape=tuple(item["shape"]),
+            dtype=item["dtype"],
+            packing=Packing(item["block"]) if item["block"] else None,
+        )
+        for name, item in zip(names, described, strict=True)
+    )

@@ -1,0 +1,123 @@
+"""Build one device's node: kernels, tables, weights file, executable."""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.build.emit import NodeSource, emit_tables
+from runtime.build.kernels import Progress, compile_layers
+from runtime.build.machine import machine_of
+from runtime.build.toolchain import DEVICE_SOURCES, compiler_version, link_node
+from runtime.build.weights import WeightsFile, write_weights
+from splitter.cost.measured import cache_directory
+from splitter.errors import PlanError
+from splitter.memory import NODE_OVERHEAD_BYTES, MemoryLayout, plan_memory
+from splitter.program import Program
+from splitter.schedule import NodeSchedule
+from splitter.topology import Device
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltNode:
+    """Sizes of one built node, all in bytes."""
+
+    device: str
+    processor: str
+    threads: int
+    slot_bytes: int
+    arena_bytes: int
+    weights_bytes: int
+    program_bytes: int
+    """The executable: node program, kernels and tables."""
+    bare_program_bytes: int
+    """The node program alone, without kernels."""
+
+
+def build_node(
+    program: Program,
+    schedule: NodeSchedule,
+    device: Device,
+    folder: Path,
+    bundle_id: bytes,
+    slots: int,
+    progress: Progress = lambda done, total, what: None,
+) -> BuiltNode:
+    """Write ``node`` and ``weights.bin`` for ``device`` into ``folder``.
+
+    Raises:
+        UnsupportedOperatorError: an operator has no lowering.
+        ToolchainError: the C compiler is missing or fails.
+        PlanError: what was built needs more memory than the device has.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    layers = [program.graph.by_name[name] for name in schedule.layers]
+    kernels = compile_layers(program, layers, machine_of(device), progress)
+    layout = plan_memory(program.graph, schedule)
+    weights = write_weights(
+        folder / "weights.bin", program, kernels.values(), bundle_id, device.name
+    )
+    check_memory(device, layout, weights, slots)
+    source = NodeSource(
+        graph=program.graph,
+        schedule=schedule,
+        layout=layout,
+        kernels=kernels,
+        weights=weights,
+        bundle_id=bundle_id,
+        slots=slots,
+        threads=device.threads,
+        mcpu=device.card.mcpu,
+    )
+    objects = dict.fromkeys(kernel.object_path for kernel in kernels.values())
+    _link(device.card.processor, emit_tables(source), list(objects), folder / "node")
+    return BuiltNode(
+        device=device.name,
+        processor=device.card.processor,
+        threads=device.threads,
+        slot_bytes=layout.slot_bytes,
+        arena_bytes=layout.arena_bytes,
+        weights_bytes=weights.bytes,
+        program_bytes=(folder / "node").stat().st_size,
+        bare_program_bytes=_bare_program_bytes(device.card.processor),
+    )
+
+
+def check_memory(device: Device, layout: MemoryLayout, weights: WeightsFile, slots: int) -> None:
+    """Raise PlanError when the node as built does not fit its device."""
+    activations = layout.activation_bytes(slots)
+    need = weights.bytes + activations + NODE_OVERHEAD_BYTES
+    if need > device.memory_bytes:
+        raise PlanError(
+            f"the node for {device.name} needs {need / 1e6:.2f} MB ({weights.bytes / 1e6:.2f} MB of "
+            f"packed weights, {activations / 1e6:.2f} MB of activations) but may use "
+            f"{device.memory_bytes / 1e6:.2f} MB; raise its memory_mb or lower --slots"
+        )
+
+
+def _link(processor: str, tables: str, objects: list[Path], output: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / "node_tables.c"
+        source.write_text(tables)
+        link_node(processor, source, objects, output)
+
+
+_EMPTY_TABLES = """#include <stddef.h>
+#include "tables.h"
+const NodeTables node_tables = {.version = NODE_TABLES_VERSION, .node = "bare", .slots = 1,
+                                .threads = 1, .cpu_features = ""};
+"""
+
+
+def _bare_program_bytes(processor: str) -> int:
+    """Size of a node program without any kernel, linked once per toolchain and kept."""
+    digest = hashlib.sha256(f"{compiler_version()} {processor}".encode())
+    for source in sorted(DEVICE_SOURCES.glob("*.[ch]")):
+        digest.update(source.read_bytes())
+    kept = cache_directory() / "bare" / digest.hexdigest()[:16]
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+            _link(processor, _EMPTY_TABLES, [], Path(scratch) / "node")
+            (Path(scratch) / "node").replace(kept)
+    return kept.stat().st_size
