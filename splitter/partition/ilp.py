@@ -5,18 +5,16 @@ solution that the exact judge accepts at the price the rows gave it is therefore
 the rows that it evaded are added and the program is solved again.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic
 from typing import Literal
 
 from splitter.errors import InfeasibleError, PlanError
-from splitter.partition.judge import broken_rules, overfull, value
-from splitter.partition.learn import crossings, overlaps
+from splitter.partition.judge import broken_rules, value
+from splitter.partition.learn import learn_memory, overlaps
 from splitter.partition.limits import (
     Cuts,
-    Refuted,
     add_closed,
     add_memory,
     add_refuted,
@@ -25,12 +23,13 @@ from splitter.partition.limits import (
 from splitter.partition.milp import MilpResult
 from splitter.partition.model import PlacementModel
 from splitter.partition.objectives import add_objective
-from splitter.partition.problem import Assignment, Problem, hops
+from splitter.partition.problem import Assignment, Problem
 from splitter.partition.search import first_plan, improve
 from splitter.plan import Objective
 
 OPTIMAL_GAP = 1e-6
 """Relative gap at which a plan counts as proved optimal; the solver itself is no finer."""
+_ROUNDING = 1e-9
 _SCALE = 1000.0
 """Objective value that the solver sees for a typical plan; its tolerances are absolute."""
 
@@ -65,7 +64,8 @@ def solve(problem: Problem, objective: Objective, time_limit_s: float = 30.0) ->
         )
     best = improve(problem, objective, best, max(search.deadline_s, monotonic() + 1.0))
     reached = value(problem, objective, best)
-    bound = min(bound, reached)
+    if reached - bound <= _ROUNDING * abs(reached):
+        bound = reached
     status: Literal["optimal", "feasible"] = "optimal" if _closed(reached, bound) else "feasible"
     return Solution(best, reached, bound, status, monotonic() - began)
 
@@ -93,8 +93,7 @@ class _Search:
             if result.values is None:
                 break
             candidate = self._model.assignment(result.values)
-            seen = result.objective * self._unit()
-            if not self._judge(candidate, seen) and result.status == "stopped":
+            if not self._judge(candidate) and result.status == "stopped":
                 break
         return self.best, self.bound
 
@@ -108,10 +107,7 @@ class _Search:
     def _solve_rows(self) -> MilpResult:
         model = self._model = PlacementModel(self.problem)
         horizon = self.best_value if self.best_value < inf else _horizon(self.problem)
-        add_closed(model)
-        add_sent_cap(model)
-        add_memory(model, self.cuts)
-        add_refuted(model, self.cuts)
+        _add_limits(model, self.cuts)
         add_objective(model, self.objective, self._unit(), self.cuts, horizon)
         start = model.start(self.best) if self.best is not None else None
         return model.milp.solve(self.deadline_s - monotonic(), start)
@@ -123,44 +119,49 @@ class _Search:
         if reached < self.best_value:
             self.best, self.best_value = assignment, reached
 
-    def _judge(self, candidate: Assignment, seen: float) -> bool:
+    def _judge(self, candidate: Assignment) -> bool:
         """Take the candidate if it holds; otherwise learn. False when there is nothing to learn."""
         problem = self.problem
         assert not broken_rules(problem, candidate), broken_rules(problem, candidate)
         before = self.cuts
-        full = overfull(problem, candidate)
-        if not full:
+        self.cuts = learn_memory(problem, candidate, self.cuts)
+        if self.cuts == before:
             self._offer(improve(problem, self.objective, candidate, self.deadline_s))
-        for device in full:
-            self._learn_memory(candidate, device)
         if self.objective == "latency":
             pairs = self.cuts.exclusive | overlaps(problem, candidate)
             self.cuts = replace(self.cuts, exclusive=pairs)
         return self.cuts != before
 
-    def _learn_memory(self, candidate: Assignment, device: int) -> None:
-        found = crossings(self.problem, candidate, device) - self.cuts.crossings
-        if found:
-            self.cuts = replace(self.cuts, crossings=self.cuts.crossings | found)
-            return
-        where = None if _relays(self.problem, candidate, device) else device
-        refuted = (*self.cuts.refuted, Refuted(candidate, where))
-        self.cuts = replace(self.cuts, refuted=refuted)
+
+def find_any(problem: Problem, time_limit_s: float) -> tuple[Assignment | None, bool]:
+    """(some placement that respects all limits, whether its absence is proved)."""
+    deadline_s = monotonic() + time_limit_s
+    cuts = Cuts()
+    while monotonic() < deadline_s:
+        model = PlacementModel(problem)
+        _add_limits(model, cuts)
+        result = model.milp.solve(deadline_s - monotonic())
+        if result.status == "infeasible":
+            return None, True
+        if result.values is None:
+            break
+        candidate = model.assignment(result.values)
+        learned = learn_memory(problem, candidate, cuts)
+        if learned == cuts:
+            return candidate, False
+        cuts = learned
+    return None, False
+
+
+def _add_limits(model: PlacementModel, cuts: Cuts) -> None:
+    add_closed(model)
+    add_sent_cap(model)
+    add_memory(model, cuts)
+    add_refuted(model, cuts)
 
 
 def _closed(reached: float, bound: float) -> bool:
     return reached - bound <= OPTIMAL_GAP * abs(reached)
-
-
-def _relays(problem: Problem, assignment: Sequence[int], device: int) -> bool:
-    """Whether anything passes through ``device`` that it does not itself use."""
-    for w, link in hops(problem, assignment) or ():
-        wire = problem.wires[w]
-        users = {assignment[reader] for reader in wire.readers}
-        users |= {problem.sink} if wire.is_output else set()
-        if problem.link_ends[link][1] == device and device not in users:
-            return True
-    return False
 
 
 def _reference(problem: Problem) -> float:
@@ -179,4 +180,4 @@ def _horizon(problem: Problem) -> float:
     return compute + travel
 
 
-__all__ = ["OPTIMAL_GAP", "Solution", "solve"]
+__all__ = ["OPTIMAL_GAP", "Solution", "find_any", "solve"]

@@ -1,10 +1,35 @@
 """What the rows of the integer program missed in one solution."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from splitter.partition.limits import Crossing
-from splitter.partition.problem import Problem, arrival_s, timing
+from splitter.partition.judge import overfull
+from splitter.partition.limits import Crossing, Cuts, Refuted
+from splitter.partition.problem import Assignment, Problem, arrival_s, hops, timing
 from splitter.schedule import node_schedules
+
+
+def learn_memory(problem: Problem, assignment: Assignment, cuts: Cuts) -> Cuts:
+    """``cuts`` and what excludes ``assignment``; the same cuts when its memory is within limits."""
+    for device in overfull(problem, assignment):
+        found = crossings(problem, assignment, device) - cuts.crossings
+        if found:
+            cuts = replace(cuts, crossings=cuts.crossings | found)
+            continue
+        where = None if _relays(problem, assignment, device) else device
+        cuts = replace(cuts, refuted=(*cuts.refuted, Refuted(assignment, where)))
+    return cuts
+
+
+def _relays(problem: Problem, assignment: Sequence[int], device: int) -> bool:
+    """Whether anything passes through ``device`` that it does not itself use."""
+    for w, link in hops(problem, assignment) or ():
+        wire = problem.wires[w]
+        users = {assignment[reader] for reader in wire.readers}
+        users |= {problem.sink} if wire.is_output else set()
+        if problem.link_ends[link][1] == device and device not in users:
+            return True
+    return False
 
 
 def crossings(problem: Problem, assignment: Sequence[int], device: int) -> frozenset[Crossing]:

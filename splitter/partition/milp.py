@@ -131,7 +131,8 @@ def _result(model: Any, columns: list[Any]) -> MilpResult:
     bound = info.mip_dual_bound
     if info.primal_solution_status != 2:  # kSolutionStatusFeasible
         return MilpResult("stopped", None, inf, bound)
-    values = tuple(float(column.varValue) for column in columns)
+    solved = list(model.getSolution().col_value)
+    values = tuple(float(solved[column.index]) for column in columns)
     done = status == outcomes.kOptimal
     objective = info.objective_function_value
     return MilpResult("optimal" if done else "stopped", values, objective, min(bound, objective))

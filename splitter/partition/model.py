@@ -22,6 +22,11 @@ class PlacementModel:
     problem: Problem
     milp: Milp = field(default_factory=Milp)
 
+    def __post_init__(self) -> None:
+        # Building `sent` makes all placement and transport columns, and forbids missing routes.
+        assert len(self.x) == self.problem.n
+        assert len(self.sent) == len(self.problem.wires)
+
     @cached_property
     def x(self) -> tuple[dict[int, int], ...]:
         """Per layer: the column of each device that it may run on."""
