@@ -89,8 +89,8 @@ def check_memory(device: Device, layout: MemoryLayout, weights: WeightsFile, slo
     need = weights.bytes + activations + NODE_OVERHEAD_BYTES
     if need > device.memory_bytes:
         raise PlanError(
-            f"the node for {device.name} needs {need / 1e6:.2f} MB ({weights.bytes / 1e6:.2f} MB of "
-            f"packed weights, {activations / 1e6:.2f} MB of activations) but may use "
+            f"the node for {device.name} needs {need / 1e6:.2f} MB ({weights.bytes / 1e6:.2f} MB "
+            f"of packed weights, {activations / 1e6:.2f} MB of activations) but may use "
             f"{device.memory_bytes / 1e6:.2f} MB; raise its memory_mb or lower --slots"
         )
 

@@ -12,6 +12,7 @@ from tvm.ir import Expr
 
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
+from runtime.build.lower.tile import Tile
 from runtime.build.machine import Machine
 from splitter.program import dtype_name
 
@@ -21,14 +22,16 @@ Index = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """The operator whose loops the schedule is built around."""
+    """The contraction whose loops the schedule is built around."""
 
-    scheme: str
-    """``vector-output``: lanes run over output channels; ``vector-space``: over positions."""
     block: str
     """Name of the reduction block."""
     channel_axis: int
-    """Axis of the *result* that holds output channels."""
+    """Axis of the layer's *result* that holds output channels (rows of a plain product)."""
+    space_axis: int
+    """Axis of the result that holds the innermost positions (columns of a plain product)."""
+    tile: Tile | None
+    """The register tile that the operands were packed for; None where nothing is packed."""
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Convolutions and matrix products: the operators that do the arithmetic."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,13 +21,7 @@ from runtime.build.lower.context import (
 )
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
-from runtime.build.machine import Machine
-
-
-def channel_block(machine: Machine, channels: int) -> int:
-    """Output channels per packed block: two registers, or one where that wastes none."""
-    lanes = machine.lanes if machine.lanes > 1 else 4
-    return 2 * lanes if machine.lanes < 16 and channels >= 2 * lanes else lanes
+from runtime.build.lower.tile import choose_tile
 
 
 def _listed(value: Any, rank: int) -> list[int]:
@@ -77,39 +72,58 @@ def _convolution(ctx: Context, node: fx.Node) -> te.Tensor:
         return source(n, channel, *at)
 
     if groups == 1 and ctx.is_private_constant(node.args[1]) and dtype_of(node) == "float32":
-        product = _blocked_product(ctx, node, read, axes)
+        product = _blocked_product(ctx, node, read, axes, stride[-1] == 1)
     else:
         product = _plain_product(ctx, node, read, axes)
     return _with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
 
 
-def _blocked_product(ctx: Context, node: fx.Node, read: Any, axes: list[Any]) -> te.Tensor:
-    """Result blocked by output channel: (n, F / block, ..., block)."""
+def _blocked_product(
+    ctx: Context, node: fx.Node, read: Any, axes: list[Any], contiguous: bool
+) -> te.Tensor:
+    """The product by blocks of output channels, as its register tile wants it, then unblocked."""
     batch, channels, *spatial = shape_of(node)
-    packing = Packing(channel_block(ctx.machine, channels))
+    depth = math.prod(int(axis.dom.extent) for axis in axes)
+    tile = choose_tile(ctx.machine, channels, spatial[-1], depth, contiguous)
+    packing = Packing(tile.channels)
     weight = ctx.packed(node.args[1], packing)
     name = safe_name(node.name)
-    blocked = te.compute(
-        (batch, -(-channels // packing.block), *spatial, packing.block),
-        lambda n, fo, *rest: te.sum(
-            read(n, None, rest[:-1]) * weight(fo, *axes, rest[-1]), axis=axes
-        ),
-        name=f"{name}_blocked",
-    )
-    ctx.anchor = Anchor("vector-output", f"{name}_blocked", 1)
-    return te.compute(
-        shape_of(node),
-        lambda n, f, *x: blocked(
-            n, tirx.floordiv(f, packing.block), *x, tirx.floormod(f, packing.block)
-        ),
-        name=name,
-    )
+    blocks = -(-channels // packing.block)
+    lead, last = spatial[:-1], spatial[-1]
+    if tile.scheme == "vector-space":
+        blocked = te.compute(
+            (batch, blocks, packing.block, *spatial),
+            lambda n, fo, fi, *x: te.sum(read(n, None, x) * weight(fo, *axes, fi), axis=axes),
+            name=f"{name}_blocked",
+        )
+    else:
+        # Rows past the end repeat the last one: no bounds check inside the loops.
+        padded = -(-last // tile.space) * tile.space
+        blocked = te.compute(
+            (batch, blocks, *lead, padded, packing.block),
+            lambda n, fo, *x: te.sum(
+                read(n, None, [*x[:-2], _clamped(x[-2], last, padded)]) * weight(fo, *axes, x[-1]),
+                axis=axes,
+            ),
+            name=f"{name}_blocked",
+        )
+    ctx.anchor = Anchor(f"{name}_blocked", 1, len(spatial) + 1, tile)
+
+    def unblocked(n: Expr, f: Expr, *x: Expr) -> Expr:
+        fo, fi = tirx.floordiv(f, packing.block), tirx.floormod(f, packing.block)
+        return blocked(n, fo, fi, *x) if tile.scheme == "vector-space" else blocked(n, fo, *x, fi)
+
+    return te.compute(shape_of(node), unblocked, name=name)
+
+
+def _clamped(index: Expr, extent: int, padded: int) -> Expr:
+    return index if extent == padded else tirx.min(index, tirx.const(extent - 1, "int32"))
 
 
 def _plain_product(ctx: Context, node: fx.Node, read: Any, axes: list[Any]) -> te.Tensor:
     weight = ctx.tensor(node.args[1])
     name = safe_name(node.name)
-    ctx.anchor = Anchor("vector-space", name, 1)
+    ctx.anchor = Anchor(name, 1, len(shape_of(node)) - 1, None)
     return te.compute(
         shape_of(node),
         lambda n, f, *x: te.sum(read(n, f, x) * weight(f, *axes), axis=axes),
@@ -157,32 +171,18 @@ def _transposed(ctx: Context, node: fx.Node) -> te.Tensor:
         lambda n, f, *x: te.sum(term(n, f, *x), axis=[channel, *taps]),
         name=name,
     )
-    ctx.anchor = Anchor("vector-space", name, 1)
+    ctx.anchor = Anchor(name, 1, len(shape_of(node)) - 1, None)
     return _with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
 
 
 def _linear(ctx: Context, node: fx.Node) -> te.Tensor:
     source = ctx.tensor(node.args[0])
-    out, inner = shape_of(node.args[1])  # type: ignore[arg-type]
+    inner = shape_of(node.args[1])[1]  # type: ignore[arg-type]
     name = safe_name(node.name)
     k = te.reduce_axis((0, inner), name=f"{name}_k")
     last = len(shape_of(node)) - 1
     if ctx.is_private_constant(node.args[1]) and dtype_of(node) == "float32":
-        packing = Packing(channel_block(ctx.machine, out))
-        weight = ctx.packed(node.args[1], packing)
-        blocked = te.compute(
-            (*shape_of(node)[:-1], -(-out // packing.block), packing.block),
-            lambda *i: te.sum(source(*i[:-2], k) * weight(i[-2], k, i[-1]), axis=k),
-            name=f"{name}_blocked",
-        )
-        ctx.anchor = Anchor("vector-output", f"{name}_blocked", last)
-        product = te.compute(
-            shape_of(node),
-            lambda *i: blocked(
-                *i[:-1], tirx.floordiv(i[-1], packing.block), tirx.floormod(i[-1], packing.block)
-            ),
-            name=name,
-        )
+        product = _blocked_rows(ctx, node, source, k)
     else:
         plain = ctx.tensor(node.args[1])
         product = te.compute(
@@ -190,8 +190,35 @@ def _linear(ctx: Context, node: fx.Node) -> te.Tensor:
             lambda *i: te.sum(source(*i[:-1], k) * plain(i[-1], k), axis=k),
             name=name,
         )
-        ctx.anchor = Anchor("vector-space", name, 0)
     return _with_bias(ctx, node, product, argument(node, 2, "bias"), last)
+
+
+def _blocked_rows(ctx: Context, node: fx.Node, source: te.Tensor, k: Any) -> te.Tensor:
+    """Rows times packed weights: (..., rows, blocks, block), then unblocked."""
+    *lead, channels = shape_of(node)
+    rows = lead[-1] if lead else 1
+    machine, depth = ctx.machine, int(k.dom.extent)
+    tile = choose_tile(machine, channels, rows, depth, contiguous=False)
+    packing = Packing(tile.channels)
+    weight = ctx.packed(node.args[1], packing)
+    name = safe_name(node.name)
+    padded = -(-rows // tile.space) * tile.space
+    blocks = -(-channels // packing.block)
+
+    def product(*i: Expr) -> Expr:
+        row = [*i[:-3], _clamped(i[-3], rows, padded)] if lead else []
+        return te.sum(source(*row, k) * weight(i[-2], k, i[-1]), axis=k)
+
+    shape = (*lead[:-1], padded, blocks, packing.block) if lead else (blocks, packing.block)
+    blocked = te.compute(shape, product, name=f"{name}_blocked")
+    ctx.anchor = Anchor(f"{name}_blocked", len(lead), max(len(lead) - 1, 0), tile)
+    return te.compute(
+        shape_of(node),
+        lambda *i: blocked(
+            *i[:-1], tirx.floordiv(i[-1], packing.block), tirx.floormod(i[-1], packing.block)
+        ),
+        name=name,
+    )
 
 
 def _matmul(ctx: Context, node: fx.Node) -> te.Tensor:
@@ -212,7 +239,9 @@ def _product(ctx: Context, node: fx.Node, left: object, right: object) -> te.Ten
         y = b(k) if vector_right else broadcast_read(b, [*batch, k, column[0]])
         return te.sum(x * y, axis=k)
 
-    ctx.anchor = Anchor("vector-space", name, max(0, len(shape_of(node)) - 2))
+    rank = len(shape_of(node))
+    if not (vector_left or vector_right):
+        ctx.anchor = Anchor(name, rank - 2, rank - 1, None)
     return te.compute(shape_of(node), body, name=name)
 
 

@@ -16,6 +16,7 @@ from runtime.build.lower import (
     pooling,
     reduction,
 )
+from runtime.build.lower.collapse import collapse_axes
 from runtime.build.lower.context import Anchor, Context, Converter, compute, dtype_of, shape_of
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
@@ -69,6 +70,7 @@ def lower_layer(program: Program, layer: Layer, machine: Machine) -> LoweredLaye
         UnsupportedOperatorError: an operator of the layer has no lowering.
     """
     module = program.layer_module(layer)
+    collapse_axes(module)
     placeholders = [n for n in module.graph.nodes if n.op == "placeholder"]
     ctx = Context(machine)
     aliases = _bind(ctx, placeholders, len(layer.inputs))

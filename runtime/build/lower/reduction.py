@@ -138,7 +138,7 @@ def _softmax(logarithm: bool) -> Converter:
             return [0 if a in axes else x for a, x in enumerate(i)]
 
         powers = te.compute(
-            source.shape, lambda *i: fast.exp(source(*i) - top(*at(i))), name=f"{name}_exp"
+            source.shape, lambda *i: fast.exp(source(*i) - top(*at(i))), name=f"{name}_exp_stored"
         )
         total = reduce_over(powers, axes, te.sum, f"{name}_total")
         if logarithm:
@@ -188,7 +188,7 @@ def _reciprocal_deviation(squares: te.Tensor, count: int, eps: float, name: str)
     return te.compute(
         squares.shape,
         lambda *i: one / tirx.sqrt(squares(*i) * scale + offset),
-        name=f"{name}_norm",
+        name=f"{name}_norm_stored",
     )
 
 

@@ -1,12 +1,23 @@
 """Pick the rule for a lowered layer and apply it."""
 
 import tvm
+from tvm import s_tir
 
 from runtime.build.lower import LoweredLayer
 from runtime.build.machine import Machine
+from runtime.build.schedule.contraction import schedule_plain_product, schedule_tiled_product
+from runtime.build.schedule.loops import inline_elementwise, schedule_remaining
 
 
 def schedule(lowered: LoweredLayer, machine: Machine) -> tvm.tirx.PrimFunc:
     """The layer's function with loops tiled, vectorised and parallelised for ``machine``."""
-    del machine
-    return lowered.function
+    sch = s_tir.Schedule(tvm.IRModule({"main": lowered.function}))
+    anchor = lowered.anchor
+    inline_elementwise(sch, keep=frozenset([anchor.block] if anchor else []))
+    done: set[str] = set()
+    if anchor is not None and anchor.tile is not None:
+        done = schedule_tiled_product(sch, anchor, anchor.tile, machine)
+    elif anchor is not None:
+        done = schedule_plain_product(sch, anchor, machine)
+    schedule_remaining(sch, done, machine)
+    return sch.mod["main"]

@@ -1,0 +1,86 @@
+"""Register tiles: how many output channels and positions one pass over the reduction computes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from runtime.build.machine import Machine
+
+Scheme = Literal["vector-channels", "vector-space"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A tile of accumulators held in registers.
+
+    ``vector-channels``: lanes run over output channels; each step broadcasts one input element
+    against a vector of weights. ``vector-space``: lanes run over positions; each step broadcasts
+    one weight against a vector of inputs, and results are stored as whole vectors.
+    """
+
+    scheme: Scheme
+    channels: int
+    """Output channels per packed block."""
+    blocks: int
+    """Packed blocks per tile."""
+    space: int
+    """Positions (columns of an image, rows of a matrix) per tile."""
+
+
+# A store of one lane costs about two instructions: extract and store.
+_LANE_STORE_COST = 2.0
+# Fewer accumulators than this leave the multiply-add units waiting for their own results.
+_ACCUMULATORS_FOR_LATENCY = 8
+
+
+def choose_tile(machine: Machine, channels: int, space: int, depth: int, contiguous: bool) -> Tile:
+    """The tile with the least estimated cost per multiply-accumulate.
+
+    Args:
+        machine: registers and lanes.
+        channels: output channels.
+        space: positions along the innermost spatial axis.
+        depth: length of the reduction.
+        contiguous: whether neighbouring positions read neighbouring inputs (unit stride).
+    """
+    candidates = [*_over_channels(machine, channels, space, depth)]
+    if contiguous and machine.lanes > 1:
+        candidates += _over_space(machine, channels, space)
+    return min(candidates, key=lambda found: found[0])[1]
+
+
+def _over_channels(
+    machine: Machine, channels: int, space: int, depth: int
+) -> Iterator[tuple[float, Tile]]:
+    lanes = machine.lanes if machine.lanes > 1 else 4
+    width = lanes if machine.lanes > 1 else 1
+    for vectors in (1, 2):
+        block = vectors * lanes
+        count = -(-channels // block)
+        for blocks in (b for b in (1, 2, 3, 4) if count % b == 0):
+            registers = vectors * blocks * lanes // width
+            for tile in range(1, min(space, 16) + 1):
+                if tile * registers > machine.registers - registers - 1:
+                    continue
+                waste = count * block / channels * (-(-space // tile) * tile / space)
+                cost = waste * _step_cost(tile, registers) + _LANE_STORE_COST * lanes / depth
+                yield cost, Tile("vector-channels", block, blocks, tile)
+
+
+def _over_space(machine: Machine, channels: int, space: int) -> Iterator[tuple[float, Tile]]:
+    for vectors in (1, 2, 3, 4):
+        tile = vectors * machine.lanes
+        if space % tile:
+            continue
+        for block in (2, 3, 4, 5, 6, 7, 8, 12):
+            if block * vectors > machine.registers - vectors - 1 or block > channels:
+                continue
+            waste = -(-channels // block) * block / channels
+            yield waste * _step_cost(block, vectors), Tile("vector-space", block, 1, tile)
+
+
+def _step_cost(broadcasts: int, vectors: int) -> float:
+    """Instructions per multiply-add of one step: broadcasts x vectors products."""
+    products = broadcasts * vectors
+    cost = 1.0 + 0.5 * (broadcasts + vectors) / products
+    return cost * max(1.0, _ACCUMULATORS_FOR_LATENCY / products)

@@ -1,0 +1,151 @@
+"""Products: a tile of accumulators stays in registers while the reduction runs.
+
+The three things that make it fast (measured, see docs/decisions.md): weights packed so that a
+step reads consecutive bytes; accumulators in a buffer of scope ``local`` whose loops are unrolled,
+with the initialisation decomposed, so that LLVM keeps them in registers; no bounds check inside
+the reduction.
+"""
+
+from typing import Any
+
+from tvm import s_tir, tirx
+
+from runtime.build.lower.context import Anchor
+from runtime.build.lower.tile import Tile
+from runtime.build.machine import Machine
+from runtime.build.schedule.loops import (
+    blocks,
+    extent,
+    name_of,
+    parallelize,
+    schedule_simple,
+)
+
+
+def schedule_tiled_product(
+    sch: s_tir.Schedule, anchor: Anchor, tile: Tile, machine: Machine
+) -> set[str]:
+    """Schedule a packed product and its consumer; returns the names of the blocks dealt with."""
+    product = sch.get_sblock(anchor.block)
+    (result,) = sch.get_consumers(product)
+    loops = list(sch.get_loops(result))
+    channel, space = loops[anchor.channel_axis], loops[anchor.space_axis]
+    outer = [x for x in loops if x not in (channel, space)]
+    channel_o, channel_i = sch.split(channel, [None, tile.channels * tile.blocks])
+    if anchor.space_axis == anchor.channel_axis:
+        sch.reorder(*outer, channel_o, channel_i)
+        at, inner = channel_o, [channel_i]
+        shared = [*outer, channel_o]
+    else:
+        space_o, space_i = sch.split(space, [None, tile.space])
+        inner = [channel_i, space_i] if tile.scheme == "vector-space" else [space_i, channel_i]
+        # Weights of a tile are reused over the positions, which therefore run inside.
+        order = [*outer[:1], channel_o, *outer[1:], space_o]
+        sch.reorder(*order, *inner)
+        at, shared = order[-1], order
+    sch.set_scope(product, 0, "local")
+    sch.compute_at(product, at, preserve_unit_loops=True)
+    _schedule_accumulators(sch, product)
+    _schedule_store(sch, inner, machine)
+    done = {anchor.block, name_of(sch, result)} | _pad_first(sch, machine)
+    parallelize(sch, shared, machine)
+    return done
+
+
+def _schedule_accumulators(sch: s_tir.Schedule, product: Any) -> None:
+    """Reduction outside, the tile inside: unrolled, its last axis as vectors."""
+    kinds = [v.iter_type for v in sch.get(product).iter_vars]
+    own = list(sch.get_loops(product))[-len(kinds) :]
+    spatial = [x for x, kind in zip(own, kinds, strict=True) if kind == tirx.IterVar.DataPar]
+    reduce = [x for x, kind in zip(own, kinds, strict=True) if kind != tirx.IterVar.DataPar]
+    sch.reorder(*reduce, *spatial)
+    _unroll_tile(sch, spatial)
+    start = sch.decompose_reduction(product, reduce[0])
+    _unroll_tile(sch, list(sch.get_loops(start))[-len(spatial) :])
+
+
+def _unroll_tile(sch: s_tir.Schedule, loops: list[Any]) -> None:
+    *unrolled, lanes = loops
+    if extent(sch, lanes) > 1:
+        sch.vectorize(lanes)
+    for loop in unrolled:
+        sch.unroll(loop)
+
+
+def _schedule_store(sch: s_tir.Schedule, inner: list[Any], machine: Machine) -> None:
+    *unrolled, lanes = inner
+    if machine.lanes > 1:
+        sch.vectorize(lanes)
+    for loop in unrolled:
+        sch.unroll(loop)
+
+
+def _pad_first(sch: s_tir.Schedule, machine: Machine) -> set[str]:
+    done: set[str] = set()
+    for block in blocks(sch):
+        if name_of(sch, block).endswith("_padded"):
+            schedule_simple(sch, block, machine)
+            done.add(name_of(sch, block))
+    return done
+
+
+def schedule_plain_product(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) -> set[str]:
+    """Schedule a product whose operands are not packed: depthwise, grouped, activations only."""
+    product = sch.get_sblock(anchor.block)
+    consumers = list(sch.get_consumers(product))
+    if not consumers:
+        sch.cache_write(product, 0, "local")
+        (result,) = sch.get_consumers(product)
+    else:
+        (result,) = consumers
+        sch.set_scope(product, 0, "local")
+    loops = list(sch.get_loops(result))
+    rows, columns = loops[anchor.channel_axis], loops[anchor.space_axis]
+    outer = [x for x in loops if x not in (rows, columns)]
+    row_tile, column_tile = _plain_tile(sch, rows, columns, machine, len(outer) < 2)
+    rows_o, rows_i = sch.split(rows, [None, row_tile])
+    columns_o, columns_i = sch.split(columns, [None, column_tile])
+    order = [*outer[:1], rows_o, *outer[1:], columns_o]
+    sch.reorder(*order, rows_i, columns_i)
+    sch.compute_at(product, columns_o, preserve_unit_loops=True)
+    _schedule_accumulators(sch, product)
+    if machine.lanes > 1 and column_tile > 1:
+        sch.vectorize(columns_i)
+    sch.unroll(rows_i)
+    done = {anchor.block, name_of(sch, result)} | _pad_at(sch, order, machine)
+    parallelize(sch, order[:2], machine)
+    return done
+
+
+def _plain_tile(
+    sch: s_tir.Schedule, rows: Any, columns: Any, machine: Machine, is_matrix: bool
+) -> tuple[int, int]:
+    lanes = max(machine.lanes, 1)
+    width = extent(sch, columns)
+    column_tile = _best_divisor(width, 4 * lanes if not is_matrix else 2 * lanes, lanes)
+    if not is_matrix:
+        return 1, column_tile
+    vectors = max(1, -(-column_tile // lanes))
+    limit = max(1, (machine.registers - vectors - 1) // vectors)
+    return _best_divisor(extent(sch, rows), min(limit, 8), 1), column_tile
+
+
+def _best_divisor(size: int, limit: int, multiple: int) -> int:
+    """The largest divisor of ``size`` up to ``limit``, if possible a multiple of ``multiple``."""
+    divisors = [d for d in range(1, min(size, limit) + 1) if size % d == 0]
+    whole = [d for d in divisors if d % multiple == 0]
+    return max(whole or divisors)
+
+
+def _pad_at(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> set[str]:
+    """Pad a few channels at a time, just before they are used."""
+    done: set[str] = set()
+    for block in blocks(sch):
+        if not name_of(sch, block).endswith("_padded"):
+            continue
+        sch.compute_at(block, order[1], preserve_unit_loops=True)
+        *_, lanes = sch.get_loops(block)
+        if machine.lanes > 1:
+            sch.vectorize(lanes)
+        done.add(name_of(sch, block))
+    return done

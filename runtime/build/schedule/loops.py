@@ -1,0 +1,94 @@
+"""Rules for every block: inline what is cheap, vectorise the inside, share the outside."""
+
+from typing import Any
+
+from tvm import s_tir, tirx
+
+from runtime.build.machine import Machine
+
+_PARALLEL_GRAIN = 1 << 12
+"""Elements below which a loop nest is not worth waking other threads for."""
+
+
+def blocks(sch: s_tir.Schedule) -> list[Any]:
+    """All blocks of the function, producers first."""
+    root = sch.get_sblock("root")
+    return list(sch.get_child_blocks(root))
+
+
+def name_of(sch: s_tir.Schedule, block: Any) -> str:
+    """Name of a block."""
+    return str(sch.get(block).name_hint)
+
+
+def is_reduction(sch: s_tir.Schedule, block: Any) -> bool:
+    """Whether the block folds over some axis."""
+    return any(v.iter_type != tirx.IterVar.DataPar for v in sch.get(block).iter_vars)
+
+
+def inline_elementwise(sch: s_tir.Schedule, keep: frozenset[str]) -> None:
+    """Compute every intermediate that is cheap to compute again where it is used.
+
+    Kept: reductions, results, and what lowering names ``_padded`` (a bounds check has no place
+    inside a product) or ``_stored`` (costly, and used more than once).
+    """
+    for block in blocks(sch):
+        name = name_of(sch, block)
+        kept = name in keep or name.endswith(("_padded", "_stored")) or is_reduction(sch, block)
+        if not kept and list(sch.get_consumers(block)):
+            sch.compute_inline(block)
+
+
+def extent(sch: s_tir.Schedule, loop: Any) -> int:
+    """Number of iterations."""
+    return int(sch.get(loop).extent)
+
+
+def schedule_remaining(sch: s_tir.Schedule, done: set[str], machine: Machine) -> None:
+    """Vectorise and parallelise every block that no other rule has dealt with."""
+    for block in blocks(sch):
+        if name_of(sch, block) not in done:
+            schedule_simple(sch, block, machine)
+
+
+def schedule_simple(sch: s_tir.Schedule, block: Any, machine: Machine) -> None:
+    """Parallel outside, vectors inside, for a block whose loops are its own."""
+    loops = list(sch.get_loops(block))
+    kinds = [v.iter_type for v in sch.get(block).iter_vars]
+    spatial = [i for i, kind in enumerate(kinds) if kind == tirx.IterVar.DataPar]
+    if len(kinds) != len(loops) or not spatial:
+        return
+    if len(spatial) < len(loops):
+        _schedule_reduction(sch, block, [loops[i] for i in spatial], machine)
+        return
+    inner = loops[-1]
+    outer = loops[:-1]
+    size = extent(sch, inner)
+    if machine.lanes > 1 and size % machine.lanes == 0 and size > machine.lanes:
+        rest, inner = sch.split(inner, [None, machine.lanes])
+        outer.append(rest)
+    if machine.lanes > 1 and 1 < extent(sch, inner) <= 2 * machine.lanes:
+        sch.vectorize(inner)  # longer odd loops stay serial: LLVM vectorises them with a tail
+    parallelize(sch, outer, machine)
+
+
+def _schedule_reduction(
+    sch: s_tir.Schedule, block: Any, spatial: list[Any], machine: Machine
+) -> None:
+    parallelize(sch, spatial, machine)
+    reductions = [
+        loop
+        for loop in sch.get_loops(block)
+        if sch.get(loop).kind == tirx.ForKind.SERIAL and loop not in spatial
+    ]
+    if reductions:
+        sch.decompose_reduction(block, reductions[0])
+
+
+def parallelize(sch: s_tir.Schedule, loops: list[Any], machine: Machine) -> None:
+    """Share the iterations of the outer ``loops`` among the threads, where it is worth it."""
+    if machine.threads <= 1 or not loops:
+        return
+    fused = sch.fuse(*loops) if len(loops) > 1 else loops[0]
+    if extent(sch, fused) > 1:
+        sch.parallel(fused)
