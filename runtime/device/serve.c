@@ -165,6 +165,8 @@ static void wait_for_news(const Life *life) {
 
 void serve(const Options *options, const unsigned char *weights) {
   Peers peers;
+  if (node_tables.receive_count == 0)
+    fail(EXIT_ARGUMENTS, "this node receives nothing, so no request can reach it");
   (void)signal(SIGPIPE, SIG_IGN);
   on_signals(leave);
   open_wake_pipe();

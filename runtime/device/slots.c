@@ -172,8 +172,8 @@ static void lower_total(uint64_t total) {
 
 uint64_t slots_end_at(uint64_t total) {
   lock();
-  lower_total(total);
   uint64_t admitted = state.admitted;
+  if (admitted <= total) lower_total(total);
   unlock();
   return admitted;
 }

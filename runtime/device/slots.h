@@ -40,7 +40,8 @@ void slots_sent(Slot *slot);
 /* Waits for a stage that can run, of the oldest request that has one. */
 Slot *slots_next_stage(uint32_t *stage);
 
-/* Only the requests below `total` will ever come. Returns how many are admitted already. */
+/* Only the requests below `total` will ever come. Returns how many are admitted already; nothing
+ * changes when that is more. */
 uint64_t slots_end_at(uint64_t total);
 
 /* Admits no further request. */

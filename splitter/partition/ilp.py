@@ -20,7 +20,7 @@ from splitter.partition.limits import (
     add_refuted,
     add_sent_cap,
 )
-from splitter.partition.milp import MilpResult
+from splitter.partition.milp import FINE_GAP, MilpResult
 from splitter.partition.model import PlacementModel
 from splitter.partition.objectives import add_objective
 from splitter.partition.problem import Assignment, Problem
@@ -29,6 +29,8 @@ from splitter.plan import Objective
 
 OPTIMAL_GAP = 1e-6
 """Relative gap at which a plan counts as proved optimal; the solver itself is no finer."""
+COARSE_GAP = 1e-2
+"""Gap while rows are still being learned: what a rough solution teaches need not wait."""
 _ROUNDING = 1e-9
 _SCALE = 1000.0
 """Objective value that the solver sees for a typical plan; its tolerances are absolute."""
@@ -81,6 +83,7 @@ class _Search:
         self.best: Assignment | None = None
         self.best_value = inf
         self.bound = 0.0
+        self.gap = COARSE_GAP
 
     def run(self) -> tuple[Assignment | None, float]:
         """(best placement, bound); the bound is infinite when no placement exists."""
@@ -93,8 +96,11 @@ class _Search:
             if result.values is None:
                 break
             candidate = self._model.assignment(result.values)
-            if not self._judge(candidate) and result.status == "stopped":
+            if self._judge(candidate):
+                continue
+            if result.status == "stopped":
                 break
+            self.gap = FINE_GAP
         return self.best, self.bound
 
     def _proved(self) -> bool:
@@ -110,7 +116,7 @@ class _Search:
         _add_limits(model, self.cuts)
         add_objective(model, self.objective, self._unit(), self.cuts, horizon)
         start = model.start(self.best) if self.best is not None else None
-        return model.milp.solve(self.deadline_s - monotonic(), start)
+        return model.milp.solve(self.deadline_s - monotonic(), start, self.gap)
 
     def _offer(self, assignment: Assignment | None) -> None:
         if assignment is None:

@@ -57,10 +57,11 @@ def _collapse(
     merged: dict[fx.Node, tuple[int, ...]] = {}
     for node in tensors:
         shape = tuple(node.meta["val"].shape)
-        weight = _is_weight_of_anchor(node)
-        if weight and keep_first == 2:
+        if _is_operand_of_anchor(node, 1) and keep_first == 2:
             merged[node] = (*shape[:2], 1)  # a 1 x 1 convolution kernel
-        elif weight or len(shape) <= (1 if keep_last else 0):
+        elif _is_operand_of_anchor(node, 1) or _is_operand_of_anchor(node, 2):
+            continue
+        elif len(shape) <= keep_last:
             continue
         elif len(shape) != len(full) or not _merges(shape[keep_first:last], full[keep_first:last]):
             return
@@ -76,8 +77,12 @@ def _merges(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
     return shape == full or all(extent == 1 for extent in shape)
 
 
-def _is_weight_of_anchor(node: fx.Node) -> bool:
+def _is_operand_of_anchor(node: fx.Node, position: int) -> bool:
+    """Whether ``node`` is the weight (position 1) or bias (2) of a convolution or linear layer."""
     return node.op == "placeholder" and any(
-        not is_elementwise(user) and user.op == "call_function" and node in user.args[1:3]
+        user.op == "call_function"
+        and not is_elementwise(user)
+        and len(user.args) > position
+        and user.args[position] is node
         for user in node.users
     )
