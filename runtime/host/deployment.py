@@ -1,0 +1,259 @@
+"""A running bundle: call it, map it over many inputs, close it."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from runtime.host.nodes import NodeProcess, culprit
+from runtime.host.peers import Collector, Feeder
+from runtime.host.requests import Requests, RequestTime
+from runtime.host.tensors import Array, as_inputs, request_inputs
+from splitter.errors import DeploymentError, UsageError
+from splitter.graph import Graph
+
+Outputs = Array | tuple[Array, ...]
+
+_CASCADE_S = 1.0
+"""How long nodes may take to notice that another one has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a deployment runs on."""
+
+    requests: Requests
+    nodes: Sequence[NodeProcess]
+    """Those started on this machine."""
+    feeder: Feeder
+    collector: Collector
+    stop: ExitStack
+    """Closing it ends everything at once."""
+
+
+class Deployment:
+    """The running nodes of one bundle, made by `Bundle.launch` or `Bundle.connect`.
+
+    Use it as a context manager. Several threads may call it at the same time.
+    """
+
+    def __init__(self, graph: Graph, parts: Parts, *, in_flight: int, timeout_s: float) -> None:
+        """``in_flight``: how many requests keep all nodes busy."""
+        self._graph, self._parts = graph, parts
+        self._in_flight, self._timeout_s = in_flight, timeout_s
+        self._wire = {name: number for number, name in enumerate(graph.tensors)}
+        self._closed = False
+        self._error: DeploymentError | None = None
+
+    # --- use
+
+    def __call__(self, *arrays: object, **by_name: object) -> Outputs:
+        """One request: inputs in the model's order or by name, outputs in the model's order.
+
+        One output comes alone, several as a tuple. No type is converted.
+
+        Raises:
+            InputError: an input is missing, unknown, or of the wrong shape or type.
+            DeploymentError: a node or a link failed, or nothing moved for ``timeout_s``.
+        """
+        request = self._submit(as_inputs(self._graph, arrays, by_name))
+        try:
+            return self._result(request)
+        finally:
+            self._parts.requests.forget([request])
+
+    def map(self, items: Iterable[object], in_flight: int | None = None) -> Iterator[Outputs]:
+        """Many requests, pipelined: the results in the order of ``items``, as they are asked for.
+
+        Args:
+            items: Per request one array, a tuple or list of arrays, or a mapping by input name.
+                It may be endless: it is read only ``in_flight`` items ahead.
+            in_flight: Requests that are on their way at the same time; the default keeps all
+                nodes busy.
+
+        Raises:
+            UsageError: ``in_flight`` is below 1.
+            InputError: an item does not fit, when its turn has come.
+            DeploymentError: a node or a link failed, or nothing moved for ``timeout_s``.
+        """
+        ahead = self._in_flight if in_flight is None else in_flight
+        if ahead < 1:
+            raise UsageError(f"in_flight is {ahead}; at least one request must be in flight")
+        return self._pipeline(items, ahead)
+
+    def _pipeline(self, items: Iterable[object], ahead: int) -> Iterator[Outputs]:
+        pending: deque[int] = deque()
+        try:
+            for item in items:
+                pending.append(self._submit(request_inputs(self._graph, item)))
+                if len(pending) == ahead:
+                    yield self._next(pending)
+            while pending:
+                yield self._next(pending)
+        finally:
+            self._parts.requests.forget(pending)
+
+    def _next(self, pending: deque[int]) -> Outputs:
+        result = self._result(pending[0])
+        pending.popleft()
+        return result
+
+    # --- what happened
+
+    @property
+    def times(self) -> tuple[RequestTime, ...]:
+        """When each request started and ended, in the order in which they ended."""
+        with self._parts.requests.changed:
+            return tuple(self._parts.requests.times)
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """What the nodes have printed besides the protocol, the last lines of each."""
+        return tuple(line for node in self._parts.nodes for line in node.messages)
+
+    # --- end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def close(self) -> None:
+        """Let the nodes finish what is in flight, and end them. A second call does nothing.
+
+        Raises:
+            DeploymentError: a node failed, or did not end in ``timeout_s``; it is killed then.
+        """
+        if self._closed:
+            return
+        try:
+            if self._error is None:
+                self._finish()
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Stop all nodes at once."""
+        self._closed = True
+        self._parts.stop.close()
+
+    # --- how
+
+    def wait_until_ready(self, deadline_s: float) -> None:
+        """Wait until all nodes serve and the host is connected at both ends.
+
+        Raises:
+            DeploymentError: a node failed, or the time is up.
+        """
+        parts = self._parts
+        self._wait(
+            lambda: (
+                parts.feeder.connected
+                and parts.collector.connected
+                and all(node.ready for node in parts.nodes)
+            ),
+            lambda: deadline_s,
+            lambda: "not all nodes are ready in time: " + self._unready(),
+        )
+
+    def _unready(self) -> str:
+        parts = self._parts
+        waiting = [f"node {node.device} is not" for node in parts.nodes if not node.ready]
+        if not parts.feeder.connected:
+            waiting.append("the source does not answer the host")
+        if not parts.collector.connected:
+            waiting.append("the sink has not connected to the host")
+        return ", ".join(waiting)
+
+    def _submit(self, inputs: Mapping[str, Array]) -> int:
+        if self._error is not None:
+            raise self._error
+        if self._closed:
+            raise DeploymentError("the deployment is closed; launch the bundle again")
+
+        def hand_over(request: int) -> None:
+            for name, array in inputs.items():
+                self._parts.feeder.put(request, self._wire[name], array)
+
+        return self._parts.requests.start(hand_over)
+
+    def _result(self, request: int) -> Outputs:
+        requests = self._parts.requests
+        self._wait(
+            lambda: not requests.in_flight(request),
+            lambda: requests.progress_s + self._timeout_s,
+            lambda: (
+                f"request {request} made no progress for {self._timeout_s:g} s;"
+                f" still running: {self._running()}"
+            ),
+        )
+        found = requests.take(request)
+        assert found is not None
+        outputs = tuple(found[name] for name in self._graph.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _running(self) -> str:
+        alive = [node.device for node in self._parts.nodes if node.exit_code is None]
+        return ", ".join(alive) or "nodes on other machines"
+
+    def _wait(
+        self, done: Callable[[], bool], deadline_s: Callable[[], float], late: Callable[[], str]
+    ) -> None:
+        requests = self._parts.requests
+        with requests.changed:
+            while not done():
+                if requests.failure is not None or culprit(self._parts.nodes) is not None:
+                    break
+                left_s = deadline_s() - monotonic()
+                if left_s <= 0:
+                    requests.fail(late(), certain=True)
+                    break
+                requests.changed.wait(left_s)
+            else:
+                return
+        self._error = self._explain()
+        self.abort()
+        raise self._error
+
+    def _explain(self) -> DeploymentError:
+        """What went wrong, as the one who knows best tells it."""
+        failure = self._parts.requests.failure
+        if failure is not None and failure.certain:
+            return DeploymentError(failure.text)
+        deadline_s = monotonic() + _CASCADE_S
+        for node in self._parts.nodes:
+            node.wait(deadline_s)
+        guilty = culprit(self._parts.nodes)
+        if guilty is not None:
+            return DeploymentError(guilty.story())
+        assert failure is not None
+        ended = [node.story() for node in self._parts.nodes if node.exit_code == 0]
+        return DeploymentError("; ".join([failure.text, *ended[:1]]))
+
+    def _finish(self) -> None:
+        """Say BYE, see it come out at the other end, and all nodes end well."""
+        parts = self._parts
+        with parts.requests.changed:
+            parts.requests.stopping = True
+            parts.requests.progress()
+            parts.feeder.end(parts.requests.count)
+        self._wait(
+            lambda: parts.collector.ended and all(n.exit_code is not None for n in parts.nodes),
+            lambda: parts.requests.progress_s + self._timeout_s,
+            lambda: f"no end after BYE in {self._timeout_s:g} s; still running: {self._running()}",
+        )
+        guilty = culprit(parts.nodes)
+        if guilty is not None:
+            raise DeploymentError(guilty.story())
