@@ -1,7 +1,7 @@
 """The executable form of a model: an ATen-level torch.fx module with weights, and its Graph.
 
-One trace serves planning (its `Graph`), compression (its weights) and lowering (its nodes). A layer of
-the graph is a run of fx nodes; `Program.layer_module` cuts one out as a module of its own.
+One trace serves planning (its `Graph`), compression (its weights) and lowering (its nodes). A
+layer of the graph is a run of fx nodes; `Program.layer_module` cuts one out as a module.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,6 +41,8 @@ class Program:
     """Names of the fx nodes of each layer, in execution order."""
     tensor_nodes: Mapping[str, str]
     """Name of the fx node that computes each tensor of the graph."""
+    example_inputs: tuple[torch.Tensor, ...] = ()
+    """One request, on which a compiled bundle is compared with this program."""
 
     def constant(self, name: str) -> torch.Tensor:
         """The constant ``name``: dense, detached, on the CPU."""
@@ -115,6 +117,7 @@ class Program:
             graph=graph,
             layer_nodes={layer.name: self.layer_nodes[layer.name] for layer in kept},
             tensor_nodes={t: self.tensor_nodes[t] for t in graph.tensors},
+            example_inputs=(),
         )
 
     def _is_needed_outside(self, tensor: str, chosen: set[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from splitter.errors import ToolchainError
@@ -38,3 +39,9 @@ def command(program: Path, processor: str) -> list[str]:
             f"{QEMU[processor]} is not installed; install the Debian package qemu-user-static"
         )
     return [emulator, str(program)]
+
+
+def missing_emulators(processors: Iterable[str]) -> tuple[str, ...]:
+    """Emulators that running nodes for ``processors`` here would need and that are not installed."""
+    needed = dict.fromkeys(QEMU[p] for p in processors if not is_native(p))
+    return tuple(emulator for emulator in needed if shutil.which(emulator) is None)

@@ -1,8 +1,8 @@
 """Group fx nodes into layers, name them, and write down their numbers: Program from fx module.
 
 A layer is one kernel: an anchor operator (convolution, product, pooling, softmax, ...) with the
-element-wise operators that follow it and nothing else reads in between, then at most views. Data movement
-(permute, slice, ...) is a kernel of its own, a run of it one kernel.
+element-wise operators that follow it and nothing else reads in between, then at most views. Data
+movement (permute, slice, ...) is a kernel of its own, a run of it one kernel.
 """
 
 import hashlib

@@ -13,13 +13,14 @@ aten = torch.ops.aten
 
 ELEMENTWISE = frozenset(
     """abs add sub mul div neg relu relu6 hardtanh clamp clamp_min clamp_max hardswish hardsigmoid
-    sigmoid silu gelu tanh exp log log1p log2 expm1 erf sqrt rsqrt reciprocal pow square leaky_relu elu
-    celu selu softplus mish prelu where maximum minimum eq ne lt le gt ge logical_not logical_and
-    logical_or logical_xor bitwise_not bitwise_and bitwise_or _to_copy rsub floor ceil round trunc sign
-    sin cos tan atan sinh cosh asinh acosh atanh asin acos fmod remainder isnan isinf _prelu_kernel
-    masked_fill full_like zeros_like ones_like atan2 floor_divide softsign logit""".split()
+    sigmoid silu gelu tanh exp log log1p log2 expm1 erf sqrt rsqrt reciprocal pow square
+    leaky_relu elu celu selu softplus mish prelu where maximum minimum eq ne lt le gt ge
+    logical_not logical_and logical_or logical_xor bitwise_not bitwise_and bitwise_or
+    _to_copy rsub floor ceil round trunc sign sin cos tan atan sinh cosh asinh acosh atanh
+    asin acos fmod remainder isnan isinf _prelu_kernel masked_fill full_like zeros_like
+    ones_like atan2 floor_divide softsign logit""".split()
 )
-"""Operators that compute each output element from the elements at the same place (or broadcast)."""
+"""Operators that compute each element from the elements at the same place (or broadcast)."""
 
 VIEWS = frozenset("view reshape unsqueeze squeeze flatten _unsafe_view unflatten".split())
 """Operators that give the same bytes another shape."""
@@ -106,11 +107,12 @@ MOVEMENT = frozenset(
 OTHERS = frozenset(
     """conv1d conv2d conv3d conv_transpose1d conv_transpose2d linear matmul mm bmm addmm baddbmm
     avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool1d
-    adaptive_avg_pool2d _adaptive_avg_pool2d max_pool2d_with_indices mean sum amax amin prod max min
-    argmax argmin any var softmax _softmax log_softmax _log_softmax layer_norm native_layer_norm
-    native_group_norm embedding index_select index gather cat stack topk sort cumsum linalg_vector_norm
-    upsample_nearest2d upsample_bilinear2d upsample_bicubic2d grid_sampler_2d triu tril getitem clone
-    scatter slice_scatter select_scatter split unbind""".split()
+    adaptive_avg_pool2d _adaptive_avg_pool2d max_pool2d_with_indices mean sum amax amin prod
+    max min argmax argmin any var softmax _softmax log_softmax _log_softmax layer_norm
+    native_layer_norm native_group_norm embedding index_select index gather cat stack topk
+    sort cumsum linalg_vector_norm upsample_nearest2d upsample_bilinear2d upsample_bicubic2d
+    grid_sampler_2d triu tril getitem clone scatter slice_scatter select_scatter split
+    unbind""".split()
 )
 """The other operators that have a lowering."""
 
@@ -137,21 +139,44 @@ def check_supported(node: fx.Node, layer: str) -> None:
 def scratch_bytes_of(node: fx.Node) -> int:
     """Upper bound of the memory that the kernel of ``node`` needs besides operands and result."""
     name = operator_name(node)
-    size = math.prod(shape_of(node)) * 4 if isinstance(node.meta.get("val"), torch.Tensor) else 0
-    if name.startswith(("conv1d", "conv2d", "conv3d", "avg_pool", "max_pool")):
+    if name in ("conv1d", "conv2d", "conv3d"):
         return _padded_bytes(node)
-    if "softmax" in name or "norm" in name or name == "var":
-        return 2 * math.prod(shape_of(node.args[0])) * 4
-    return size if name in ("mean", "linalg_vector_norm", "argmax", "argmin") else 0
+    if "softmax" in name:  # exponentials, maxima and totals
+        return 3 * math.prod(shape_of(node.args[0])) * 4
+    if name in ("layer_norm", "native_group_norm"):  # mean, squared deviation, scale of each row
+        return 3 * math.prod(shape_of(node.args[0])) * 4 // _row_length(node)
+    if name in _REDUCTIONS:
+        return 2 * math.prod(_first_shape(node)) * 8
+    return 0
+
+
+_REDUCTIONS = frozenset("mean sum amax amin var linalg_vector_norm argmax argmin max min".split())
+_THREADS_WITH_OWN_SCRATCH = 16
+
+
+def _row_length(node: fx.Node) -> int:
+    if operator_name(node) == "layer_norm":
+        normalized = node.args[1]
+        assert isinstance(normalized, list | tuple)
+        return math.prod(int(extent) for extent in normalized)  # type: ignore[call-overload]
+    return math.prod(shape_of(node.args[0])[1:]) // int(node.args[6])  # type: ignore[call-overload]
+
+
+def _first_shape(node: fx.Node) -> tuple[int, ...]:
+    value = node.meta["val"]
+    return tuple(int(e) for e in (value if isinstance(value, torch.Tensor) else value[0]).shape)
 
 
 def _padded_bytes(node: fx.Node) -> int:
-    position = 4 if operator_name(node).startswith("conv") else 3
-    padding = node.args[position] if len(node.args) > position else 0
+    """The padded copy of the input; a grouped convolution pads one group at a time per thread."""
+    batch, channels, *extents = shape_of(node.args[0])
+    padding = node.args[4] if len(node.args) > 4 else 0
     sizes = [int(p) for p in padding] if isinstance(padding, list | tuple) else [int(padding)]  # type: ignore[call-overload]
     if not any(sizes):
         return 0
-    batch, channels, *extents = shape_of(node.args[0])
-    kernel = max(shape_of(node.args[1])[2:]) if operator_name(node).startswith("conv") else 8
-    reach = max(max(sizes), kernel)
-    return batch * channels * math.prod(extent + 2 * reach for extent in extents) * 4
+    sizes = sizes * len(extents) if len(sizes) == 1 else sizes
+    plane = math.prod(e + 2 * p for e, p in zip(extents, sizes, strict=True)) * 4
+    groups = int(node.args[6]) if len(node.args) > 6 else 1  # type: ignore[call-overload]
+    if groups == 1:
+        return batch * channels * plane
+    return min(batch * channels, channels // groups * _THREADS_WITH_OWN_SCRATCH) * plane

@@ -1,6 +1,7 @@
 """The pipeline of this stage: export, decompose, canonical form, layers, numbers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -41,4 +42,10 @@ def trace(
     faults = program.graph.faults()
     if faults:
         raise ModelError(f"tracing {name} gave an inconsistent graph: {'; '.join(faults)}")
-    return program
+    inputs = tuple(example_inputs) or tuple(_example_inputs_of(exported))
+    return replace(program, example_inputs=inputs)
+
+
+def _example_inputs_of(exported: torch.export.ExportedProgram) -> list[torch.Tensor]:
+    given = exported.example_inputs[0] if exported.example_inputs else ()
+    return [value for value in given if isinstance(value, torch.Tensor)]

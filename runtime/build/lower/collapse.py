@@ -59,9 +59,11 @@ def _collapse(
         shape = tuple(node.meta["val"].shape)
         if _is_operand_of_anchor(node, 1) and keep_first == 2:
             merged[node] = (*shape[:2], 1)  # a 1 x 1 convolution kernel
-        elif _is_operand_of_anchor(node, 1) or _is_operand_of_anchor(node, 2):
-            continue
-        elif len(shape) <= keep_last:
+        elif (
+            _is_operand_of_anchor(node, 1)
+            or _is_operand_of_anchor(node, 2)
+            or len(shape) <= keep_last
+        ):
             continue
         elif len(shape) != len(full) or not _merges(shape[keep_first:last], full[keep_first:last]):
             return

@@ -1,0 +1,220 @@
+"""Write a bundle: everything into a folder beside the wanted one, checked, then renamed."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+import torch
+
+from runtime.build.gate import GateResult, check_equivalence
+from runtime.build.kernels import Progress, compiler_key
+from runtime.build.node import BuiltNode, build_node
+from runtime.build.toolchain import compiler_version
+from runtime.host.manifest import FORMAT_VERSION
+from splitter.errors import BundleError
+from splitter.graph import Tensor
+from splitter.plan import Plan, plan_to_dict
+from splitter.program import Program
+from splitter.report.plan_report import plan_text
+from splitter.schedule import HOST, NodeSchedule, node_schedules
+from splitter.topology import Topology
+from splitter.topology_file import save_topology
+
+TOLERANCE = 1e-4
+"""Largest difference from the unsplit model, relative to the largest magnitude of each output."""
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What compiling made."""
+
+    path: Path
+    nodes: tuple[BuiltNode, ...]
+    gate: GateResult
+
+
+def build_bundle(
+    program: Program,
+    plan: Plan,
+    topology: Topology,
+    path: Path,
+    *,
+    tolerance: float = TOLERANCE,
+    progress: Progress = lambda done, total, what: None,
+) -> BuildResult:
+    """Compile ``program`` as ``plan`` says and put the bundle at ``path``.
+
+    The bundle appears only after its nodes have given the unsplit model's answer.
+
+    Raises:
+        BundleError: the place is taken by something else, or cannot be written.
+        EquivalenceError: the nodes' answer differs from the unsplit model's.
+        ToolchainError, PlanError, UnsupportedOperatorError: see `build_node`.
+    """
+    with _staging(path) as folder:
+        nodes = _write(folder, program, plan, topology, tolerance, progress)
+        gate = check_equivalence(folder, program, tolerance)
+        _publish(folder, path)
+    return BuildResult(path, nodes, gate)
+
+
+def _write(
+    folder: Path,
+    program: Program,
+    plan: Plan,
+    topology: Topology,
+    tolerance: float,
+    progress: Progress,
+) -> tuple[BuiltNode, ...]:
+    # How long the solver took is no property of the plan; equal inputs give equal bytes.
+    plan = replace(plan, proof=replace(plan.proof, solve_s=0.0))
+    graph = program.graph
+    save_topology(topology, folder / "topology.toml")
+    (folder / "plan.txt").write_text(plan_text(plan, graph, topology))
+    _write_json(folder / "plan.json", plan_to_dict(plan))
+    _write_json(folder / "graph.json", graph.to_dict())
+    bundle_id = _bundle_id(folder, program)
+    schedules = node_schedules(graph, topology, plan.placement)
+    nodes: list[BuiltNode] = []
+    for schedule in schedules:
+        device = topology.by_name[schedule.device]
+        place = folder / "nodes" / device.name
+        nodes.append(build_node(program, schedule, device, place, bundle_id, plan.slots, progress))
+        _write_peers(place / "peers.toml", topology, schedule)
+    _write_golden(folder / "golden", program, plan)
+    _write_manifest(folder, program, plan, tolerance, nodes, bundle_id)
+    return tuple(nodes)
+
+
+def _bundle_id(folder: Path, program: Program) -> bytes:
+    """Equal exactly for bundles whose nodes may talk to one another."""
+    digest = hashlib.sha256(compiler_key().encode())
+    for name in ("topology.toml", "plan.json", "graph.json"):
+        digest.update((folder / name).read_bytes())
+    for name in program.graph.weight_bytes:
+        digest.update(name.encode() + program.constant(name).numpy().tobytes())
+    return digest.digest()
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def _write_peers(path: Path, topology: Topology, schedule: NodeSchedule) -> None:
+    """Addresses as the topology gives them; a launcher on one machine supplies its own."""
+    own = topology.by_name[schedule.device]
+    targets = dict.fromkeys(peer for _, peer in schedule.sends if peer != HOST)
+    addresses = {
+        name: f"{topology.by_name[name].host}:{topology.by_name[name].port}" for name in targets
+    }
+    path.write_text(tomli_w.dumps({"listen": f"{own.host}:{own.port}", "peers": addresses}))
+
+
+def _write_golden(folder: Path, program: Program, plan: Plan) -> None:
+    folder.mkdir()
+    tensors = program.tensors(*program.example_inputs)
+    names = program.graph
+    cut = dict.fromkeys(transfer.tensor for transfer in plan.transfers)
+    for file, wanted in (("input", names.inputs), ("output", names.outputs), ("cut", cut)):
+        np.savez(folder / f"{file}.npz", **{name: _array(tensors[name]) for name in wanted})
+
+
+def _array(value: torch.Tensor) -> "np.typing.NDArray[Any]":
+    return value.detach().contiguous().numpy()
+
+
+def _write_manifest(
+    folder: Path,
+    program: Program,
+    plan: Plan,
+    tolerance: float,
+    nodes: Sequence[BuiltNode],
+    bundle_id: bytes,
+) -> None:
+    graph = program.graph
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "bundle_id": bundle_id.hex(),
+        "model": graph.name,
+        "slots": plan.slots,
+        "tolerance": tolerance,
+        "inputs": [_tensor_dict(graph.tensors[name]) for name in graph.inputs],
+        "outputs": [_tensor_dict(graph.tensors[name]) for name in graph.outputs],
+        "nodes": {node.device: _node_dict(node) for node in nodes},
+        "files": {str(p.relative_to(folder)): _file_dict(p) for p in files},
+        "tools": {
+            "edge-splitter": version("edge-splitter"),
+            "apache-tvm": version("apache-tvm"),
+            "torch": version("torch"),
+            "ziglang": compiler_version(),
+        },
+    }
+    _write_json(folder / "manifest.json", manifest)
+
+
+def _tensor_dict(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+
+
+def _node_dict(node: BuiltNode) -> dict[str, Any]:
+    return {
+        "processor": node.processor,
+        "threads": node.threads,
+        "slot_bytes": node.slot_bytes,
+        "arena_bytes": node.arena_bytes,
+        "weights_bytes": node.weights_bytes,
+        "program_bytes": node.program_bytes,
+        "kernel_bytes": max(0, node.program_bytes - node.bare_program_bytes),
+    }
+
+
+def _file_dict(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+@contextmanager
+def _staging(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` that is gone afterwards, whatever happens."""
+    if path.exists() and not _replaceable(path):
+        raise BundleError(f"{path} exists and is no bundle; give another -o or remove it")
+    folder: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        yield folder
+    except OSError as error:
+        raise BundleError(
+            f"the bundle {path} cannot be written: {error.strerror or error}; free some space or "
+            "give another -o"
+        ) from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replaceable(path: Path) -> bool:
+    if not path.is_dir() or path.is_symlink():
+        return False
+    return (path / "manifest.json").is_file() or not any(path.iterdir())
+
+
+def _publish(folder: Path, path: Path) -> None:
+    folder.chmod(0o755)
+    if path.exists():
+        old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+        path.rename(old / "bundle")
+        folder.rename(path)
+        shutil.rmtree(old)
+    else:
+        folder.rename(path)
