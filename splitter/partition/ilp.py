@@ -19,18 +19,19 @@ from splitter.partition.limits import (
     add_memory,
     add_refuted,
     add_sent_cap,
+    may_bind,
 )
-from splitter.partition.milp import FINE_GAP, MilpResult
+from splitter.partition.milp import MilpResult
 from splitter.partition.model import PlacementModel
 from splitter.partition.objectives import add_objective
 from splitter.partition.problem import Assignment, Problem
-from splitter.partition.search import first_plan, improve
+from splitter.partition.search import first_plan, improve, repair
 from splitter.plan import Objective
 
 OPTIMAL_GAP = 1e-6
 """Relative gap at which a plan counts as proved optimal; the solver itself is no finer."""
-COARSE_GAP = 1e-2
-"""Gap while rows are still being learned: what a rough solution teaches need not wait."""
+_FIRST_PART = 0.3
+"""Of the time left, for solving rows that memory may yet prove wrong."""
 _ROUNDING = 1e-9
 _SCALE = 1000.0
 """Objective value that the solver sees for a typical plan; its tolerances are absolute."""
@@ -83,24 +84,26 @@ class _Search:
         self.best: Assignment | None = None
         self.best_value = inf
         self.bound = 0.0
-        self.gap = COARSE_GAP
+        self.tight = any(may_bind(problem, device) for device in range(problem.m))
 
     def run(self) -> tuple[Assignment | None, float]:
         """(best placement, bound); the bound is infinite when no placement exists."""
         self._offer(first_plan(self.problem, self.objective, self.deadline_s))
+        if self.objective == "latency":
+            alone = (overlaps(self.problem, (d,) * self.problem.n) for d in range(self.problem.m))
+            self.cuts = replace(self.cuts, exclusive=frozenset().union(*alone))
+        part = _FIRST_PART if self.tight else 1.0
         while monotonic() < self.deadline_s and not self._proved():
-            result = self._solve_rows()
+            result = self._solve_rows(part)
             if result.status == "infeasible":
                 return self.best, self.best_value
             self.bound = max(self.bound, result.bound * self._unit())
             if result.values is None:
-                break
-            candidate = self._model.assignment(result.values)
-            if self._judge(candidate):
+                part = 1.0
                 continue
-            if result.status == "stopped":
-                break
-            self.gap = FINE_GAP
+            candidate = self._model.assignment(result.values)
+            if not self._judge(candidate):
+                part = 1.0
         return self.best, self.bound
 
     def _proved(self) -> bool:
@@ -110,13 +113,14 @@ class _Search:
         reference = self.best_value if self.best_value < inf else _reference(self.problem)
         return reference / _SCALE if reference > 0.0 else 1.0
 
-    def _solve_rows(self) -> MilpResult:
+    def _solve_rows(self, part: float) -> MilpResult:
+        """Solve the rows known so far in ``part`` of the time that is left."""
         model = self._model = PlacementModel(self.problem)
         horizon = self.best_value if self.best_value < inf else _horizon(self.problem)
         _add_limits(model, self.cuts)
         add_objective(model, self.objective, self._unit(), self.cuts, horizon)
         start = model.start(self.best) if self.best is not None else None
-        return model.milp.solve(self.deadline_s - monotonic(), start, self.gap)
+        return model.milp.solve(part * (self.deadline_s - monotonic()), start)
 
     def _offer(self, assignment: Assignment | None) -> None:
         if assignment is None:
@@ -131,8 +135,8 @@ class _Search:
         assert not broken_rules(problem, candidate), broken_rules(problem, candidate)
         before = self.cuts
         self.cuts = learn_memory(problem, candidate, self.cuts)
-        if self.cuts == before:
-            self._offer(improve(problem, self.objective, candidate, self.deadline_s))
+        attempt = improve if self.cuts == before else repair
+        self._offer(attempt(problem, self.objective, candidate, self.deadline_s))
         if self.objective == "latency":
             pairs = self.cuts.exclusive | overlaps(problem, candidate)
             self.cuts = replace(self.cuts, exclusive=pairs)

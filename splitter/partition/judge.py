@@ -33,6 +33,12 @@ def overfull(problem: Problem, assignment: Sequence[int]) -> tuple[int, ...]:
     return tuple(d for d in range(problem.m) if used[d] > problem.limits[d])
 
 
+def excess_bytes(problem: Problem, assignment: Sequence[int]) -> int:
+    """By how much all devices together exceed their limits."""
+    used = memory_bytes(problem, assignment)
+    return sum(max(0, u - limit) for u, limit in zip(used, problem.limits, strict=True))
+
+
 def broken_rules(problem: Problem, assignment: Sequence[int]) -> tuple[str, ...]:
     """Rules besides memory that ``assignment`` breaks, in words."""
     found = [

@@ -15,7 +15,7 @@ import pulp
 
 ONE = 0
 Terms = dict[int, float]
-FINE_GAP = 1e-7
+RELATIVE_GAP = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class MilpResult:
     """What the solver found."""
 
     status: Literal["optimal", "infeasible", "stopped"]
-    """``optimal`` within the gap; ``stopped``: out of time, `values` may still hold a solution."""
+    """``stopped``: the time ran out; `values` may still hold a solution."""
     values: tuple[float, ...] | None
     objective: float
     bound: float
@@ -59,15 +59,14 @@ class Milp:
         self,
         time_limit_s: float,
         start: Mapping[int, float] | None = None,
-        gap: float = FINE_GAP,
     ) -> MilpResult:
-        """Minimise until the relative ``gap`` is closed.
+        """Minimise.
 
         ``start`` gives values of integer columns of a known solution.
         One thread and a fixed seed, so that the same problem gives the same answer.
         """
         problem, columns = self._problem()
-        solver = _WarmHiGHS(start or {}, columns, time_limit_s, gap)
+        solver = _WarmHiGHS(start or {}, columns, time_limit_s)
         problem.solve(solver)
         return _result(problem.solverModel, columns)
 
@@ -107,12 +106,12 @@ def _affine(terms: Terms, columns: list[Any]) -> Any:
 class _WarmHiGHS(pulp.HiGHS):  # type: ignore[misc]
     """HiGHS with a starting solution, which PuLP's interface does not pass on."""
 
-    def __init__(self, start: Mapping[int, float], columns: list[Any], time_limit_s: float, gap: float):
+    def __init__(self, start: Mapping[int, float], columns: list[Any], time_limit_s: float):
         super().__init__(
             msg=False,
             threads=1,
             timeLimit=max(time_limit_s, 0.01),
-            gapRel=gap,
+            gapRel=RELATIVE_GAP,
             gapAbs=0.0,
             random_seed=0,
         )

@@ -1,28 +1,62 @@
-"""Good plans quickly: two-part splits, then moves of layers and of runs of layers.
+"""Good plans quickly: splits along the graph order, then moves of layers and of runs of layers.
 
 What it finds only gives the integer program a start and an upper bound; it proves nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import permutations
 from time import monotonic
 
-from splitter.partition.judge import fits, value
+from splitter.partition.judge import broken_rules, excess_bytes, fits, value
 from splitter.partition.problem import Assignment, Problem
 from splitter.plan import OBJECTIVES, Objective
 
+_REPAIR_S = 1.5
+"""Time for one attempt to make a plan fit."""
+_MOST_PARTS = 4
+"""Parts of a balanced split: the orders of more devices would be too many to try."""
+_BISECTIONS = 30
+
 
 def first_plan(problem: Problem, objective: Objective, deadline_s: float) -> Assignment | None:
-    """The best of all splits in two along the graph order that respects every limit, improved."""
+    """The best split along the graph order that respects every limit, improved."""
     ranked = sorted(
         {split: value(problem, objective, split) for split in _splits(problem)}.items(),
         key=lambda item: (item[1], item[0]),
     )
+    closest: tuple[int, Assignment] | None = None
     for split, _ in ranked:
         if monotonic() > deadline_s:
             return None
-        if fits(problem, split):
+        if broken_rules(problem, split):
+            continue
+        excess = excess_bytes(problem, split)
+        if not excess:
             return improve(problem, objective, split, deadline_s)
-    return None
+        if closest is None or excess < closest[0]:
+            closest = excess, split
+    return repair(problem, objective, closest[1], deadline_s) if closest else None
+
+
+def repair(
+    problem: Problem, objective: Objective, assignment: Assignment, deadline_s: float
+) -> Assignment | None:
+    """Move layers off overfull devices until all fit, then improve; None when that fails."""
+    patience_s = min(deadline_s, monotonic() + _REPAIR_S)
+    excess = excess_bytes(problem, assignment)
+    while excess:
+        for candidate in _moves(problem, assignment):
+            if monotonic() > patience_s:
+                return None
+            if broken_rules(problem, candidate):
+                continue
+            left = excess_bytes(problem, candidate)
+            if left < excess:
+                assignment, excess = candidate, left
+                break
+        else:
+            return None
+    return improve(problem, objective, assignment, deadline_s)
 
 
 def _splits(problem: Problem) -> Iterator[Assignment]:
@@ -30,10 +64,44 @@ def _splits(problem: Problem) -> Iterator[Assignment]:
         for second in range(problem.m):
             for cut in range(problem.n if first != second else 1):
                 wanted = (first if i < cut else second for i in range(problem.n))
-                yield tuple(
-                    d if d in allowed else allowed[0]
-                    for d, allowed in zip(wanted, problem.allowed, strict=True)
-                )
+                yield _permitted(problem, wanted)
+    for count in range(3, min(problem.m, _MOST_PARTS) + 1):
+        for order in permutations(range(problem.m), count):
+            yield _balanced(problem, order)
+
+
+def _permitted(problem: Problem, wanted: Iterable[int]) -> Assignment:
+    """``wanted``, with layers that may not run there on the first device that they may."""
+    return tuple(
+        d if d in allowed else allowed[0]
+        for d, allowed in zip(wanted, problem.allowed, strict=True)
+    )
+
+
+def _balanced(problem: Problem, order: Sequence[int]) -> Assignment:
+    """Consecutive pieces, one per device, such that the slowest piece is as fast as can be."""
+    low, high = 0.0, max(sum(row[d] for row in problem.compute) for d in order)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if _filled(problem, order, middle) is None:
+            low = middle
+        else:
+            high = middle
+    return _permitted(problem, _filled(problem, order, high) or [order[0]] * problem.n)
+
+
+def _filled(problem: Problem, order: Sequence[int], most_s: float) -> list[int] | None:
+    """Fill one device after the other, each for at most ``most_s``; None when layers are left."""
+    found: list[int] = []
+    part, busy = 0, 0.0
+    for row in problem.compute:
+        while busy + row[order[part]] > most_s:
+            part, busy = part + 1, 0.0
+            if part == len(order):
+                return None
+        busy += row[order[part]]
+        found.append(order[part])
+    return found
 
 
 def improve(
