@@ -24,9 +24,10 @@ static uint64_t storage_bytes(uint8_t storage) {
 static bool tensor_size_holds(const NodeTensor *tensor) {
   uint64_t bits = tensor->dtype_bits;
   for (uint8_t i = 0; i < tensor->ndim; i++) {
-    if (tensor->shape[i] < 0 || (tensor->shape[i] > 0 && bits > UINT64_MAX / 2 / (uint64_t)tensor->shape[i]))
-      return false;
-    bits *= (uint64_t)tensor->shape[i];
+    if (tensor->shape[i] < 0) return false;
+    uint64_t extent = (uint64_t)tensor->shape[i];
+    if (extent > 0 && bits > UINT64_MAX / 2 / extent) return false;
+    bits *= extent;
   }
   return tensor->bytes == (bits + 7) / 8;
 }

@@ -2,6 +2,7 @@
 #ifndef SPLITTER_CLOCK_H
 #define SPLITTER_CLOCK_H
 
+#include <limits.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -19,7 +20,7 @@ static inline int ms_until(uint64_t moment_ns) {
   uint64_t now = now_ns();
   if (moment_ns <= now) return 0;
   uint64_t left = (moment_ns - now + NS_PER_MS - 1) / NS_PER_MS;
-  return left > 1000000 ? 1000000 : (int)left;
+  return left > INT_MAX ? INT_MAX : (int)left;
 }
 
 #endif

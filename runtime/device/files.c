@@ -37,7 +37,8 @@ void files_read_text(const char *path, char *text, size_t capacity) {
   if (file < 0) fail(EXIT_ARGUMENTS, "cannot read %s: %s", path, strerror(errno));
   ssize_t length = files_read(file, text, capacity);
   if (length < 0) fail(EXIT_ARGUMENTS, "cannot read %s: %s", path, strerror(errno));
-  if ((size_t)length == capacity) fail(EXIT_ARGUMENTS, "%s is longer than %zu bytes", path, capacity);
+  if ((size_t)length == capacity)
+    fail(EXIT_ARGUMENTS, "%s is longer than %zu bytes", path, capacity - 1);
   if (memchr(text, '\0', (size_t)length) != NULL)
     fail(EXIT_ARGUMENTS, "%s is no text: it has a zero byte", path);
   text[length] = '\0';

@@ -12,7 +12,12 @@
 #include "tables.h"
 #include "wire.h"
 
-enum { BACKLOG = 64, FRAME_BYTES = WIRE_HEADER_BYTES + WIRE_HELLO_BYTES, NO_PEER = -1 };
+enum {
+  BACKLOG = 64,
+  PAUSE_MS = 20,
+  FRAME_BYTES = WIRE_HEADER_BYTES + WIRE_HELLO_BYTES,
+  NO_PEER = -1,
+};
 
 typedef struct {
   bool open;
@@ -71,7 +76,11 @@ static Pending *make_room(void) {
 static void accept_stranger(void) {
   Address address = {.length = sizeof address.at};
   int file = accept(listener, &address.at.any, &address.length);
-  if (file < 0) return; /* it has gone again */
+  if (file < 0) {
+    /* It has gone again; or there is no descriptor left, which must not turn into a busy loop. */
+    if (errno == EMFILE || errno == ENFILE) (void)poll(NULL, 0, PAUSE_MS);
+    return;
+  }
   if (socket_prepare(file) != 0) {
     (void)close(file);
     return;

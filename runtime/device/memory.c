@@ -16,7 +16,8 @@ unsigned char *memory_pages(uint64_t bytes, const char *what) {
   if (bytes > SIZE_MAX / 2)
     fail(EXIT_RESOURCE, "%s needs %" PRIu64 " bytes, more than this processor can address", what,
          bytes);
-  void *pages = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *pages =
+      mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED)
     fail(EXIT_RESOURCE, "no memory for %s, %" PRIu64 " bytes: %s", what, bytes, strerror(errno));
   return pages;

@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Each parser takes the place of the next letter, moves it on, and returns what is wrong or NULL. */
+/* Each parser takes the place of the next letter, moves it on, and returns the fault or NULL. */
 typedef const char *Fault;
 
 static void skip_blanks(char **at) {

@@ -97,7 +97,8 @@ static void check_answer(const Link *link, const Hello *hello) {
   if (memcmp(hello, &expected, sizeof expected) == 0) return;
   wire_name(hello->from, name);
   if (memcmp(hello->bundle_id, expected.bundle_id, sizeof expected.bundle_id) != 0)
-    fail(EXIT_FRAME, "peer %s at %s runs another bundle: %02x%02x%02x%02x..., not %02x%02x%02x%02x...",
+    fail(EXIT_FRAME,
+         "peer %s at %s runs another bundle: %02x%02x%02x%02x..., not %02x%02x%02x%02x...",
          link->peer, link->address_text, hello->bundle_id[0], hello->bundle_id[1],
          hello->bundle_id[2], hello->bundle_id[3], expected.bundle_id[0], expected.bundle_id[1],
          expected.bundle_id[2], expected.bundle_id[3]);
