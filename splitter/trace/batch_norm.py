@@ -80,7 +80,8 @@ def _absorb(
     if isinstance(bias_node, fx.Node):
         shift = shift + constant_of(module, str(bias_node.target)).double() * scale
     set_constant_value(module, weight_node, (weight.double() * scale.view(shape)).to(weight.dtype))
-    bias_name = f"{name.removesuffix('.weight')}.folded_bias"
+    owner, _, leaf = name.rpartition(".")
+    bias_name = f"{owner}.folded_bias" if leaf == "weight" else f"{name}_folded_bias"
     set_constant(module, bias_name, shift.to(weight.dtype))
     with module.graph.inserting_before(producer):
         bias = module.graph.get_attr(bias_name)

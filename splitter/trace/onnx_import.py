@@ -68,7 +68,9 @@ def import_onnx(model: onnx.ModelProto) -> OnnxModel:
         for proto in model.graph.node:
             values.update(_run(recorder, proto, opset, values, read))
     recorder.output(_present(values, name) for name in outputs)
-    return OnnxModel(_module(recorder), _examples(inputs.values()), tuple(inputs), outputs)
+    module = recorder.module()
+    fuse_patterns(module)
+    return OnnxModel(module.eval(), _examples(inputs.values()), tuple(inputs), outputs)
 
 
 def _opset(model: onnx.ModelProto) -> int:
@@ -144,28 +146,6 @@ def _present(values: Mapping[str, torch.Tensor | None], name: str) -> torch.Tens
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
-
-
-def _module(recorder: Recorder) -> fx.GraphModule:
-    root = torch.nn.Module()
-    for path, tensor in recorder.constants.items():
-        _place(root, path.split("."), tensor)
-    recorder.graph.eliminate_dead_code()
-    recorder.graph.lint()
-    module = fx.GraphModule(root, recorder.graph)
-    fuse_patterns(module)
-    return module.eval()
-
-
-def _place(root: torch.nn.Module, path: Sequence[str], tensor: torch.Tensor) -> None:
-    for part in path[:-1]:
-        if not hasattr(root, part):
-            root.add_module(part, torch.nn.Module())
-        root = root.get_submodule(part)
-    if isinstance(tensor, torch.nn.Parameter):
-        root.register_parameter(path[-1], tensor)
-    else:
-        root.register_buffer(path[-1], tensor)
 
 
 def _examples(inputs: Iterable[torch.Tensor]) -> tuple[torch.Tensor, ...]:

@@ -89,6 +89,15 @@ class Recorder(TorchFunctionMode):
         """End the graph."""
         self.graph.output(tuple(self._node(value, "output") for value in values))
 
+    def module(self) -> fx.GraphModule:
+        """The recorded graph with its parameters and buffers."""
+        root = torch.nn.Module()
+        for path, tensor in self.constants.items():
+            _place(root, path.split("."), tensor)
+        self.graph.eliminate_dead_code()
+        self.graph.lint()
+        return fx.GraphModule(root, self.graph)
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -170,6 +179,17 @@ class Recorder(TorchFunctionMode):
         node = self.graph.get_attr(path)
         node.meta[SHAPE] = tuple(value.shape)
         return node
+
+
+def _place(root: torch.nn.Module, path: Sequence[str], tensor: torch.Tensor) -> None:
+    for part in path[:-1]:
+        if not hasattr(root, part):
+            root.add_module(part, torch.nn.Module())
+        root = root.get_submodule(part)
+    if isinstance(tensor, torch.nn.Parameter):
+        root.register_parameter(path[-1], tensor)
+    else:
+        root.register_buffer(path[-1], tensor)
 
 
 def identifier(name: str) -> str:

@@ -32,6 +32,8 @@ class Anchor:
     """Axis of the result that holds the innermost positions (columns of a plain product)."""
     tile: Tile | None
     """The register tile that the operands were packed for; None where nothing is packed."""
+    is_matrix: bool = False
+    """Whether this is a product of two activations, not a convolution."""
 
 
 @dataclass

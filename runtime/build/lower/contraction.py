@@ -241,7 +241,7 @@ def _product(ctx: Context, node: fx.Node, left: object, right: object) -> te.Ten
 
     rank = len(shape_of(node))
     if not (vector_left or vector_right):
-        ctx.anchor = Anchor(name, rank - 2, rank - 1, None)
+        ctx.anchor = Anchor(name, rank - 2, rank - 1, None, is_matrix=True)
     return te.compute(shape_of(node), body, name=name)
 
 

@@ -6,6 +6,7 @@ with the initialisation decomposed, so that LLVM keeps them in registers; no bou
 the reduction.
 """
 
+import math
 from typing import Any
 
 from tvm import s_tir, tirx
@@ -17,8 +18,8 @@ from runtime.build.schedule.loops import (
     blocks,
     extent,
     name_of,
-    parallelize,
     schedule_simple,
+    share,
 )
 
 
@@ -33,23 +34,27 @@ def schedule_tiled_product(
     outer = [x for x in loops if x not in (channel, space)]
     channel_o, channel_i = sch.split(channel, [None, tile.channels * tile.blocks])
     if anchor.space_axis == anchor.channel_axis:
-        sch.reorder(*outer, channel_o, channel_i)
-        at, inner = channel_o, [channel_i]
-        shared = [*outer, channel_o]
+        order, inner = [*outer, channel_o], [channel_i]
     else:
         space_o, space_i = sch.split(space, [None, tile.space])
         inner = [channel_i, space_i] if tile.scheme == "vector-space" else [space_i, channel_i]
         # Weights of a tile are reused over the positions, which therefore run inside.
         order = [*outer[:1], channel_o, *outer[1:], space_o]
-        sch.reorder(*order, *inner)
-        at, shared = order[-1], order
+    sch.reorder(*order, *inner)
+    at = _share_tiles(sch, order, machine)
     sch.set_scope(product, 0, "local")
     sch.compute_at(product, at, preserve_unit_loops=True)
     _schedule_accumulators(sch, product)
     _schedule_store(sch, inner, machine)
-    done = {anchor.block, name_of(sch, result)} | _pad_first(sch, machine)
-    parallelize(sch, shared, machine)
-    return done
+    return {anchor.block, name_of(sch, result)} | _pad_first(sch, machine)
+
+
+def _share_tiles(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> Any:
+    """Give each thread a run of tiles; returns the loop inside which one tile is computed."""
+    if math.prod(extent(sch, loop) for loop in order[:-1]) >= 2 * machine.threads:
+        share(sch, order[:-1], machine)
+        return order[-1]
+    return share(sch, order, machine)
 
 
 def _schedule_accumulators(sch: s_tir.Schedule, product: Any) -> None:
@@ -102,19 +107,19 @@ def schedule_plain_product(sch: s_tir.Schedule, anchor: Anchor, machine: Machine
     loops = list(sch.get_loops(result))
     rows, columns = loops[anchor.channel_axis], loops[anchor.space_axis]
     outer = [x for x in loops if x not in (rows, columns)]
-    row_tile, column_tile = _plain_tile(sch, rows, columns, machine, len(outer) < 2)
+    row_tile, column_tile = _plain_tile(sch, rows, columns, machine, anchor.is_matrix)
     rows_o, rows_i = sch.split(rows, [None, row_tile])
     columns_o, columns_i = sch.split(columns, [None, column_tile])
-    order = [*outer[:1], rows_o, *outer[1:], columns_o]
-    sch.reorder(*order, rows_i, columns_i)
+    lead = [*outer, rows_o] if anchor.is_matrix else [*outer[:1], rows_o]
+    rest = [columns_o] if anchor.is_matrix else [*outer[1:], columns_o]
+    sch.reorder(*lead, *rest, rows_i, columns_i)
+    shared = share(sch, lead, machine)
     sch.compute_at(product, columns_o, preserve_unit_loops=True)
     _schedule_accumulators(sch, product)
     if machine.lanes > 1 and column_tile > 1:
         sch.vectorize(columns_i)
     sch.unroll(rows_i)
-    done = {anchor.block, name_of(sch, result)} | _pad_at(sch, order, machine)
-    parallelize(sch, order[:2], machine)
-    return done
+    return {anchor.block, name_of(sch, result)} | _pad_at(sch, shared, machine)
 
 
 def _plain_tile(
@@ -137,13 +142,13 @@ def _best_divisor(size: int, limit: int, multiple: int) -> int:
     return max(whole or divisors)
 
 
-def _pad_at(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> set[str]:
+def _pad_at(sch: s_tir.Schedule, loop: Any, machine: Machine) -> set[str]:
     """Pad a few channels at a time, just before they are used."""
     done: set[str] = set()
     for block in blocks(sch):
         if not name_of(sch, block).endswith("_padded"):
             continue
-        sch.compute_at(block, order[1], preserve_unit_loops=True)
+        sch.compute_at(block, loop, preserve_unit_loops=True)
         *_, lanes = sch.get_loops(block)
         if machine.lanes > 1:
             sch.vectorize(lanes)

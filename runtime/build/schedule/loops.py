@@ -6,9 +6,6 @@ from tvm import s_tir, tirx
 
 from runtime.build.machine import Machine
 
-_PARALLEL_GRAIN = 1 << 12
-"""Elements below which a loop nest is not worth waking other threads for."""
-
 
 def blocks(sch: s_tir.Schedule) -> list[Any]:
     """All blocks of the function, producers first."""
@@ -59,7 +56,8 @@ def schedule_simple(sch: s_tir.Schedule, block: Any, machine: Machine) -> None:
     if len(kinds) != len(loops) or not spatial:
         return
     if len(spatial) < len(loops):
-        _schedule_reduction(sch, block, [loops[i] for i in spatial], machine)
+        folded = [loop for i, loop in enumerate(loops) if i not in spatial]
+        _schedule_reduction(sch, block, [loops[i] for i in spatial], folded, machine)
         return
     inner = loops[-1]
     outer = loops[:-1]
@@ -69,26 +67,21 @@ def schedule_simple(sch: s_tir.Schedule, block: Any, machine: Machine) -> None:
         outer.append(rest)
     if machine.lanes > 1 and 1 < extent(sch, inner) <= 2 * machine.lanes:
         sch.vectorize(inner)  # longer odd loops stay serial: LLVM vectorises them with a tail
-    parallelize(sch, outer, machine)
+    if outer:
+        share(sch, outer, machine)
 
 
 def _schedule_reduction(
-    sch: s_tir.Schedule, block: Any, spatial: list[Any], machine: Machine
+    sch: s_tir.Schedule, block: Any, spatial: list[Any], folded: list[Any], machine: Machine
 ) -> None:
-    parallelize(sch, spatial, machine)
-    reductions = [
-        loop
-        for loop in sch.get_loops(block)
-        if sch.get(loop).kind == tirx.ForKind.SERIAL and loop not in spatial
-    ]
-    if reductions:
-        sch.decompose_reduction(block, reductions[0])
+    sch.reorder(*spatial, *folded)
+    share(sch, spatial, machine)
+    sch.decompose_reduction(block, folded[0])
 
 
-def parallelize(sch: s_tir.Schedule, loops: list[Any], machine: Machine) -> None:
-    """Share the iterations of the outer ``loops`` among the threads, where it is worth it."""
-    if machine.threads <= 1 or not loops:
-        return
+def share(sch: s_tir.Schedule, loops: list[Any], machine: Machine) -> Any:
+    """Fuse the outer ``loops`` and share their iterations among the threads; returns the loop."""
     fused = sch.fuse(*loops) if len(loops) > 1 else loops[0]
-    if extent(sch, fused) > 1:
+    if machine.threads > 1 and extent(sch, fused) > 1:
         sch.parallel(fused)
+    return fused
