@@ -1,24 +1,25 @@
 """A compiled bundle on disk, checked before it is used. See docs/bundle.md for its layout."""
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from runtime.host.contents import (
+    check_files,
+    contradictions,
+    read_graph,
+    read_plan,
+    read_topology,
+)
 from runtime.host.deployment import Deployment
 from runtime.host.launch import LaunchOptions, connect, launch
 from runtime.host.manifest import Manifest, read_manifest
-from splitter.errors import BundleError, SplitterError
-from splitter.graph import DTYPE_BYTES, Graph
-from splitter.plan import Plan, plan_from_dict
+from splitter.errors import BundleError
+from splitter.graph import Graph
+from splitter.plan import Plan
 from splitter.schedule import NodeSchedule, node_schedules
 from splitter.topology import Topology
-from splitter.topology_file import load_topology
-
-_REQUIRED = ("topology.toml", "plan.json", "graph.json")
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,12 @@ class Bundle:
         folder = Path(path)
         manifest = read_manifest(folder)
         check_files(folder, manifest, contents=verify)
-        try:
-            graph = Graph.from_dict(_json(folder / "graph.json"))
-            plan = plan_from_dict(_json(folder / "plan.json"))
-            topology = load_topology(folder / "topology.toml")
-        except BundleError:
-            raise
-        except SplitterError as error:
-            raise BundleError(f"{folder}: {error}; compile the model again") from error
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BundleError(
-                f"{folder / 'graph.json'} is malformed ({error!r}); compile the model again"
-            ) from error
-        bundle = cls(folder, manifest, graph, plan, topology)
-        for fault in _faults(bundle):
+        graph = read_graph(folder / "graph.json")
+        plan = read_plan(folder / "plan.json")
+        topology = read_topology(folder / "topology.toml")
+        for fault in contradictions(manifest, graph, plan, topology):
             raise BundleError(f"{folder}: {fault}; compile the model again")
-        return bundle
+        return cls(folder, manifest, graph, plan, topology)
 
     @cached_property
     def node_schedules(self) -> tuple[NodeSchedule, ...]:
@@ -126,80 +117,3 @@ class Bundle:
     def __str__(self) -> str:
         devices = ", ".join(self.manifest.nodes)
         return f"{self.path}: {self.manifest.model} for {self.topology.name} on {devices}"
-
-
-def check_files(folder: Path, manifest: Manifest, *, contents: bool) -> None:
-    """Compare the files of a bundle with its manifest.
-
-    Raises:
-        BundleError: a file is missing, has another size, or (``contents``) another SHA-256.
-    """
-    for name in _needed(manifest):
-        if name not in manifest.files:
-            raise BundleError(f"{folder}/manifest.json does not list {name}; compile it again")
-    for name, facts in manifest.files.items():
-        path = folder / name
-        try:
-            size = path.stat().st_size if path.is_file() else None
-            found = _sha256(path) if contents and size == facts.bytes else facts.sha256
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-        if size is None:
-            raise BundleError(f"{path} is missing; compile the model again")
-        if size != facts.bytes:
-            raise BundleError(
-                f"{path} has {size} bytes, expected {facts.bytes}; compile the model again"
-            )
-        if found != facts.sha256:
-            raise BundleError(
-                f"{path} is damaged: its SHA-256 is {found[:16]}..., expected "
-                f"{facts.sha256[:16]}...; compile the model again"
-            )
-
-
-def _needed(manifest: Manifest) -> Iterator[str]:
-    yield from _REQUIRED
-    for device, node in manifest.nodes.items():
-        yield f"nodes/{device}/node"
-        if node.weights_bytes:
-            yield f"nodes/{device}/weights.bin"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is not valid JSON: {error}; compile the model again") from error
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _faults(bundle: Bundle) -> Iterator[str]:
-    """What does not fit together; each check relies on those before it."""
-    manifest, graph, plan = bundle.manifest, bundle.graph, bundle.plan
-    unknown = [t for t in graph.tensors.values() if t.dtype not in DTYPE_BYTES]
-    if unknown:
-        yield f"graph.json: tensor {unknown[0].name} has the unknown type {unknown[0].dtype!r}"
-    yield from (f"graph.json: {fault}" for fault in graph.faults())
-    if not graph.inputs or not graph.outputs:
-        yield "graph.json: the model has no inputs or no outputs"
-    if tuple(plan.placement) != tuple(layer.name for layer in graph.layers):
-        yield "plan.json does not place exactly the layers of graph.json"
-    if not set(plan.placement.values()) <= set(bundle.topology.by_name):
-        yield "plan.json uses a device that topology.toml lacks"
-    if plan.slots != manifest.slots:
-        yield f"manifest.json has {manifest.slots} slots, plan.json {plan.slots}"
-    for what, tensors, names in (
-        ("inputs", manifest.inputs, graph.inputs),
-        ("outputs", manifest.outputs, graph.outputs),
-    ):
-        if tensors != tuple(graph.tensors[name] for name in names):
-            yield f"the {what} in manifest.json are not those of graph.json"
-    devices = {schedule.device for schedule in bundle.node_schedules}
-    if devices != set(manifest.nodes):
-        yield f"manifest.json has nodes {sorted(manifest.nodes)}, plan.json needs {sorted(devices)}"

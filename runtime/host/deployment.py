@@ -8,7 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from runtime.host.nodes import NodeProcess, culprit
+from runtime.host.nodes import NodeProcess, await_culprit, culprit
 from runtime.host.peers import Collector, Feeder
 from runtime.host.requests import Requests, RequestTime
 from runtime.host.tensors import Array, as_inputs, request_inputs
@@ -16,9 +16,6 @@ from splitter.errors import DeploymentError, UsageError
 from splitter.graph import Graph
 
 Outputs = Array | tuple[Array, ...]
-
-_CASCADE_S = 1.0
-"""How long nodes may take to notice that another one has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +211,7 @@ class Deployment:
         requests = self._parts.requests
         with requests.changed:
             while not done():
-                if requests.failure is not None or culprit(self._parts.nodes) is not None:
+                if requests.failure is not None or self._culprit() is not None:
                     break
                 left_s = deadline_s() - monotonic()
                 if left_s <= 0:
@@ -227,26 +224,26 @@ class Deployment:
         self.abort()
         raise self._error
 
+    def _culprit(self) -> NodeProcess | None:
+        return culprit(self._parts.nodes, ending=self._parts.requests.ending)
+
     def _explain(self) -> DeploymentError:
         """What went wrong, as the one who knows best tells it."""
-        failure = self._parts.requests.failure
+        requests = self._parts.requests
+        failure = requests.failure
         if failure is not None and failure.certain:
             return DeploymentError(failure.text)
-        deadline_s = monotonic() + _CASCADE_S
-        for node in self._parts.nodes:
-            node.wait(deadline_s)
-        guilty = culprit(self._parts.nodes)
+        guilty = await_culprit(self._parts.nodes, requests.changed, ending=requests.ending)
         if guilty is not None:
             return DeploymentError(guilty.story())
         assert failure is not None
-        ended = [node.story() for node in self._parts.nodes if node.exit_code == 0]
-        return DeploymentError("; ".join([failure.text, *ended[:1]]))
+        return DeploymentError(failure.text)
 
     def _finish(self) -> None:
         """Say BYE, see it come out at the other end, and all nodes end well."""
         parts = self._parts
         with parts.requests.changed:
-            parts.requests.stopping = True
+            parts.requests.ending = True
             parts.requests.progress()
             parts.feeder.end(parts.requests.count)
         self._wait(
@@ -254,6 +251,6 @@ class Deployment:
             lambda: parts.requests.progress_s + self._timeout_s,
             lambda: f"no end after BYE in {self._timeout_s:g} s; still running: {self._running()}",
         )
-        guilty = culprit(parts.nodes)
+        guilty = self._culprit()
         if guilty is not None:
             raise DeploymentError(guilty.story())

@@ -14,7 +14,7 @@ from runtime.host.peers import Collector, Feeder
 from runtime.host.processor import command
 from runtime.host.requests import Requests
 from runtime.host.shape import LinkRelays
-from runtime.host.sockets import format_address, listen_at
+from runtime.host.sockets import format_address, listen_at, parse_address
 from runtime.host.wire import Hello
 from splitter.errors import UsageError
 from splitter.schedule import HOST
@@ -67,6 +67,7 @@ def connect(
     source = bundle.topology.source
     if source not in peers:
         raise UsageError(f"the address of the source node {source} is missing")
+    parse_address(peers[source])
     _check_timeout(timeout_s)
     requests = Requests(bundle.graph.outputs)
     with ExitStack() as stop:

@@ -13,6 +13,8 @@ from splitter.errors import BundleError, DeploymentError
 _LINES_KEPT = 20
 _LINE_BYTES = 2000
 _KILL_S = 10.0
+_CASCADE_S = 0.5
+"""How long nodes may take to notice that another one has failed."""
 _PEER_LOST = 4
 """Exit code of a node that ends because another did; see docs/wire.md."""
 
@@ -148,10 +150,37 @@ def await_addresses(
     return {node.device: node.address for node in nodes if node.address is not None}
 
 
-def culprit(nodes: Sequence[NodeProcess]) -> NodeProcess | None:
-    """The node that failed first; those that only lost a peer come after all others."""
-    failed = [n for n in nodes if n.exit_code not in (None, 0) and not n.killed]
-    return min(failed, key=lambda n: (n.exit_code == _PEER_LOST, n.exited_s or 0.0), default=None)
+def culprit(nodes: Sequence[NodeProcess], *, ending: bool) -> NodeProcess | None:
+    """The node that failed first, if any has; those that only lost a peer come after all others.
+
+    Args:
+        nodes: All nodes of the deployment.
+        ending: Whether BYE was said; before that, a node that ends well has been told to by
+            somebody else.
+    """
+    failed = [n for n in nodes if n.exit_code is not None and not n.killed]
+    if ending:
+        failed = [n for n in failed if n.exit_code]
+    return min(failed, key=lambda n: (_suspicion(n), n.exited_s or 0.0), default=None)
+
+
+def _suspicion(node: NodeProcess) -> int:
+    return {_PEER_LOST: 2, 0: 1}.get(node.exit_code or 0, 0)
+
+
+def await_culprit(
+    nodes: Sequence[NodeProcess], changed: threading.Condition, *, ending: bool
+) -> NodeProcess | None:
+    """The node that failed first, once it is clear: when one goes, others soon lose a peer."""
+    deadline_s = monotonic() + _CASCADE_S
+    with changed:
+        while True:
+            found = culprit(nodes, ending=ending)
+            clear = found is not None and _suspicion(found) == 0
+            left_s = deadline_s - monotonic()
+            if clear or left_s <= 0 or all(n.exit_code is not None for n in nodes):
+                return found
+            changed.wait(left_s)
 
 
 def end_all(nodes: Sequence[NodeProcess]) -> None:

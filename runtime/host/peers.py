@@ -27,7 +27,7 @@ from runtime.host.wire import (
     encode_header,
     tensor_header,
 )
-from splitter.errors import DeploymentError
+from splitter.errors import SplitterError
 from splitter.graph import Tensor
 
 _STOP_S = 3.0
@@ -82,7 +82,7 @@ class Feeder:
             self._feed(self._connection)
         except OSError as error:
             self._requests.fail(f"lost node {peer} while sending inputs: {error}", certain=False)
-        except DeploymentError as error:
+        except SplitterError as error:
             self._requests.fail(str(error), certain=False)
 
     def _feed(self, connection: socket.socket) -> None:
@@ -140,7 +140,7 @@ class Collector:
             self._requests.fail(f"from node {sink}: {error}", certain=True)
         except (LostPeer, OSError) as error:
             self._requests.fail(f"lost node {sink}: {error}", certain=False)
-        except DeploymentError as error:
+        except SplitterError as error:
             self._requests.fail(str(error), certain=False)
 
     def _collect(self, connection: socket.socket) -> None:
@@ -171,7 +171,7 @@ class Collector:
         return tensor
 
     def _say_goodbye(self, requests: int) -> None:
-        if not self._requests.stopping:
+        if not self._requests.ending:
             self._requests.fail(f"the nodes were stopped after {requests} requests", certain=False)
         elif requests != self._requests.count:
             raise FrameError(f"BYE after {requests} requests, expected {self._requests.count}")

@@ -42,6 +42,6 @@ def command(program: Path, processor: str) -> list[str]:
 
 
 def missing_emulators(processors: Iterable[str]) -> tuple[str, ...]:
-    """Emulators that running nodes for ``processors`` here would need and that are not installed."""
+    """Emulators that are not installed and that nodes for ``processors`` would need here."""
     needed = dict.fromkeys(QEMU[p] for p in processors if not is_native(p))
     return tuple(emulator for emulator in needed if shutil.which(emulator) is None)

@@ -38,7 +38,7 @@ class Requests:
         self.failure: Failure | None = None
         self.progress_s = monotonic()
         """When bytes last moved between the host and a node."""
-        self.stopping = False
+        self.ending = False
         """No request will be handed over any more."""
         self.times: deque[RequestTime] = deque(maxlen=_TIMES_KEPT)
         self._wanted = frozenset(outputs)

@@ -182,15 +182,13 @@ def tables(toy: Toy, graph: Graph, schedule: NodeSchedule, bundle_id: bytes) -> 
         ("NodeSend", "sends", send_rows),
     ):
         text.append(f"static const {kind} {name}[] = {{{', '.join(items) or '{0}'}}};")
-    text.append(
-        f"static const char *const peers[] = {{{', '.join(f'{chr(34)}{p}{chr(34)}' for p in peers)}}};"
-    )
+    text.append(f"static const char *const peers[] = {{{', '.join(map(json.dumps, peers))}}};")
     text.append(
         f'const NodeTables node_tables = {{NODE_TABLES_VERSION, "{schedule.device}", '
         f"{{{numbers(bundle_id)}}}, {len(weights)}u, {xxhash.xxh64_intdigest(weights)}ull, "
-        f"{layout.slot_bytes}u, {layout.arena_bytes}u, {SLOTS}, 1, tensors, calls, stages, receives, sends, "
-        f"peers, {len(rows)}, {len(calls)}, {len(schedule.stages)}, {len(received)}, "
-        f'{len(send_rows)}, {len(peers)}, ""}};'
+        f"{layout.slot_bytes}u, {layout.arena_bytes}u, {SLOTS}, 1, tensors, calls, "
+        f"stages, receives, sends, peers, {len(rows)}, {len(calls)}, {len(schedule.stages)}, "
+        f'{len(received)}, {len(send_rows)}, {len(peers)}, ""}};'
     )
     return "\n".join(text), weights
 
