@@ -80,16 +80,16 @@ class Feeder:
             self.connected = True
             self._requests.announce()
             self._feed(self._connection)
+            hang_up(self._connection)
         except OSError as error:
             self._requests.fail(f"lost node {peer} while sending inputs: {error}", certain=False)
         except SplitterError as error:
-            self._requests.fail(str(error), certain=False)
+            self._requests.fail(str(error), certain=isinstance(error, FrameError))
 
     def _feed(self, connection: socket.socket) -> None:
         while (item := self._queue.get()) is not None:
             if isinstance(item, int):
                 connection.sendall(encode_bye(item))
-                connection.shutdown(socket.SHUT_WR)
                 return
             payload = raw(item.array)
             header = encode_header(tensor_header(item.request, item.tensor, payload))

@@ -69,7 +69,8 @@ def connect_to(
     """A greeted connection to the node ``hello.peer``; it is retried until the deadline.
 
     Raises:
-        DeploymentError: nobody answers there in time, or somebody else does.
+        DeploymentError: nobody answers there in time.
+        FrameError: somebody else does.
     """
     where = parse_address(address)
     while True:
@@ -105,12 +106,12 @@ def _greet(connection: socket.socket, hello: Hello, deadline_s: float) -> None:
         connection.sendall(encode_hello(hello))
         receive_into(connection, memoryview(answer), lambda: None)
         found = decode_hello(answer)
-    except OSError as error:
+    except (OSError, LostPeer) as error:
         raise DeploymentError(f"node {hello.peer} does not answer the HELLO: {error}") from error
-    except DeploymentError as error:
-        raise DeploymentError(f"node {hello.peer} does not answer the HELLO: {error}") from error
+    except FrameError as error:
+        raise FrameError(f"node {hello.peer} answers the HELLO wrongly: {error}") from error
     if found != hello.answer():
-        raise DeploymentError(f"the node at the address of {hello.peer} is {found}, not {hello}")
+        raise FrameError(f"the node at the address of {hello.peer} is {found}, not {hello}")
 
 
 def accept_from(
@@ -119,7 +120,8 @@ def accept_from(
     """The connection of the node ``expected.name``, greeted. Strangers are turned away.
 
     Raises:
-        DeploymentError: the node does not come in time, or is of another bundle.
+        DeploymentError: the node does not come in time.
+        FrameError: it is of another bundle.
     """
     with selectors.DefaultSelector() as selector:
         listener.setblocking(False)
@@ -175,7 +177,7 @@ def _hear(
         connection.sendall(encode_hello(expected.answer()))
         return connection
     if hello is not None and hello.name == expected.name:
-        raise DeploymentError(f"node {expected.name} is {hello}; expected {expected}")
+        raise FrameError(f"HELLO of {hello}; expected {expected}")
     if hello is not None or not piece:
         _drop(selector, key)
     return None
