@@ -1,0 +1,5 @@
+"""The ``splitter`` command."""
+
+from splitter.cli.main import main
+
+__all__ = ["main"]

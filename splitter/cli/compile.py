@@ -1,0 +1,116 @@
+"""`splitter compile`: one native program per device, checked against the unsplit model."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from splitter.cli import options
+from splitter.cli.console import err, out, print_json, progress
+from splitter.cli.plan import load_model, make_plan
+from splitter.plan import plan_to_dict
+from splitter.topology_file import load_topology
+
+
+def compile_command(
+    model: options.Model,
+    topology: options.TopologyName,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the bundle; replaced if it is one.")
+    ] = Path("build"),
+    objective: options.Objective = options.Goal.LATENCY,
+    input_shape: options.InputShapes = None,
+    pin: options.Pins = None,
+    ban: options.Bans = None,
+    private_input: options.PrivateInput = False,
+    max_sent_mb: options.MaxSent = None,
+    slots: options.Slots = 3,
+    time_limit: options.TimeLimit = 30.0,
+    roofline: options.RooflineOnly = False,
+    plan: options.PlanFile = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(help="Allowed difference from the unsplit model, relative to its largest output."),
+    ] = 1e-4,
+    json: options.Json = False,
+) -> None:
+    """Plan, compile one native program per device, and check them against the unsplit model.
+
+    Example: splitter compile mobilenet_v2 --topology loopback3 -o build
+    """
+    where = load_topology(topology)
+    program = load_model(model, input_shape)
+    made = make_plan(
+        program,
+        where,
+        objective=objective,
+        constraints=options.parse_constraints(pin, ban, private_input, max_sent_mb),
+        slots=slots,
+        time_limit_s=time_limit,
+        roofline=roofline,
+        plan_file=plan,
+    )
+    from runtime.build.bundle import BuildResult, build_bundle
+
+    with progress("compiling") as report:
+        built: BuildResult = build_bundle(
+            program, made, where, output, tolerance=tolerance, progress=report
+        )
+    if not built.gate.ran:
+        err.print(f"[yellow]warning:[/] the bundle was {built.gate.reason}")
+    if json:
+        print_json({"bundle": str(built.path), "plan": plan_to_dict(made), **_facts(built)})
+        return
+    from splitter.report.plan_report import plan_report
+
+    out.print(plan_report(made, program.graph, where))
+    out.print(_nodes_table(built))
+    if built.gate.ran:
+        out.print(
+            "The nodes together give the unsplit model's answer: largest difference "
+            f"{built.gate.max_abs_diff:.2g} ({built.gate.max_rel_diff:.2g} relative, "
+            f"allowed {tolerance:g})."
+        )
+    out.print(f"Bundle: {built.path}   Run it: splitter run {built.path} --input FILE")
+
+
+def _facts(built: Any) -> dict[str, Any]:
+    return {
+        "nodes": {
+            node.device: {
+                "processor": node.processor,
+                "program_bytes": node.program_bytes,
+                "weights_bytes": node.weights_bytes,
+                "slot_bytes": node.slot_bytes,
+                "arena_bytes": node.arena_bytes,
+            }
+            for node in built.nodes
+        },
+        "equivalence": {
+            "ran": built.gate.ran,
+            "reason": built.gate.reason,
+            "max_abs_diff": built.gate.max_abs_diff,
+            "max_rel_diff": built.gate.max_rel_diff,
+        },
+    }
+
+
+def _nodes_table(built: Any) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("node")
+    table.add_column("processor")
+    for heading in ("program KB", "of it kernels KB", "weights MB", "slot KB", "arena KB"):
+        table.add_column(heading, justify="right")
+    for node in built.nodes:
+        table.add_row(
+            node.device,
+            node.processor,
+            f"{node.program_bytes / 1e3:.1f}",
+            f"{(node.program_bytes - node.bare_program_bytes) / 1e3:.1f}",
+            f"{node.weights_bytes / 1e6:.2f}",
+            f"{node.slot_bytes / 1e3:.1f}",
+            f"{node.arena_bytes / 1e3:.1f}",
+        )
+    return table

@@ -1,0 +1,135 @@
+"""`splitter plan`: decide which layer runs where, and show why."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splitter.cli import options
+from splitter.cli.console import out, print_json, status
+from splitter.errors import PlanError, SplitterError
+from splitter.files import write_whole
+from splitter.plan import Plan, plan_from_dict, plan_to_dict
+from splitter.program import Program
+from splitter.topology import Topology
+from splitter.topology_file import load_topology
+
+
+def plan_command(
+    model: options.Model,
+    topology: options.TopologyName,
+    objective: options.Objective = options.Goal.LATENCY,
+    input_shape: options.InputShapes = None,
+    pin: options.Pins = None,
+    ban: options.Bans = None,
+    private_input: options.PrivateInput = False,
+    max_sent_mb: options.MaxSent = None,
+    slots: options.Slots = 3,
+    time_limit: options.TimeLimit = 30.0,
+    roofline: options.RooflineOnly = False,
+    plan: options.PlanFile = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the plan as JSON.")
+    ] = None,
+    dot: Annotated[Path | None, typer.Option(help="Write a picture of the split for graphviz.")] = None,
+    onnx: Annotated[
+        Path | None, typer.Option(help="Write the layers as ONNX with pipeline_stage annotations.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Decide which layer runs on which device, prove it, and show why.
+
+    Example: splitter plan mobilenet_v2 --topology phone_edge_cloud --private-input
+    """
+    where = load_topology(topology)
+    program = load_model(model, input_shape)
+    made = make_plan(
+        program,
+        where,
+        objective=objective,
+        constraints=options.parse_constraints(pin, ban, private_input, max_sent_mb),
+        slots=slots,
+        time_limit_s=time_limit,
+        roofline=roofline,
+        plan_file=plan,
+    )
+    write_plan_files(made, program, output, dot, onnx)
+    if json:
+        print_json(plan_to_dict(made))
+        return
+    from splitter.report.plan_report import plan_report
+
+    out.print(plan_report(made, program.graph, where))
+
+
+def load_model(model: str, input_shape: list[str] | None) -> Program:
+    """Load and trace, with a spinner."""
+    shapes = options.parse_shapes(input_shape)
+    with status(f"loading {model}"):
+        from splitter.tracing.load import load
+
+        return load(model, shapes)
+
+
+def make_plan(
+    program: Program,
+    topology: Topology,
+    *,
+    objective: options.Goal,
+    constraints: options.Constraints,
+    slots: int,
+    time_limit_s: float,
+    roofline: bool,
+    plan_file: Path | None,
+) -> Plan:
+    """Search for a plan, or evaluate the placement of ``plan_file``."""
+    from splitter.pipeline import cost_table, partition
+
+    placement = None if plan_file is None else read_plan(plan_file).placement
+    with status(f"planning {program.graph.name} on {topology.name}"):
+        return partition(
+            program,
+            topology,
+            objective=objective.value,
+            costs=cost_table(program.graph, topology, measured=not roofline),
+            constraints=constraints,
+            slots=slots,
+            time_limit_s=time_limit_s,
+            placement=placement,
+        )
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan from its JSON file.
+
+    Raises:
+        PlanError: the file is missing or malformed.
+    """
+    try:
+        return plan_from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise PlanError(f"the plan {path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"the plan {path} is not valid JSON: {error}; plan again") from error
+    except PlanError as error:
+        raise PlanError(f"{path}: {error}") from error
+
+
+def write_plan_files(
+    plan: Plan, program: Program, output: Path | None, dot: Path | None, onnx: Path | None
+) -> None:
+    """Write the forms of the plan that were asked for."""
+    try:
+        if output is not None:
+            write_whole(output, json.dumps(plan_to_dict(plan), indent=1) + "\n")
+        if dot is not None:
+            from splitter.export.dot import plan_to_dot
+
+            write_whole(dot, plan_to_dot(program.graph, plan))
+        if onnx is not None:
+            from splitter.export.onnx_plan import annotate_onnx
+
+            annotate_onnx(program.graph, plan, onnx)
+    except OSError as error:
+        raise SplitterError(f"cannot write {error.filename}: {error.strerror}") from error

@@ -1,0 +1,146 @@
+"""The whole way from a model to a bundle, as one short function of named steps."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from runtime.build.bundle import TOLERANCE, BuildResult, build_bundle
+from runtime.build.kernels import compiler_key
+from runtime.build.profile import profile_layers
+from runtime.host.processor import is_native
+from splitter.cost.measured import ProfileStore, measured_costs
+from splitter.cost.roofline import roofline
+from splitter.costs import CostTable
+from splitter.errors import PlanError
+from splitter.graph import Graph
+from splitter.memory import REQUEST_SLOTS
+from splitter.partition import partition as solve
+from splitter.plan import Objective, Plan
+from splitter.program import Program
+from splitter.topology import Constraints, Topology
+from splitter.topology_file import load_topology
+
+Progress = Callable[[int, int, str], None]
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    del done, total, what
+
+
+def profile_store() -> ProfileStore:
+    """Measurements made with the kernels of this version."""
+    return ProfileStore(compiler_key())
+
+
+def cost_table(graph: Graph, topology: Topology, *, measured: bool = True) -> CostTable:
+    """Seconds of every layer on every device: measured where there is a profile, else roofline."""
+    return measured_costs(graph, topology, profile_store()) if measured else roofline(graph, topology)
+
+
+def partition(
+    program: Program | Graph,
+    topology: Topology | str | Path,
+    *,
+    objective: Objective = "latency",
+    costs: CostTable | None = None,
+    constraints: Constraints | None = None,
+    slots: int = REQUEST_SLOTS,
+    time_limit_s: float = 30.0,
+    placement: Mapping[str, str] | None = None,
+) -> Plan:
+    """Decide which layer runs on which device.
+
+    Args:
+        program: what to place: a traced program, or its graph alone.
+        topology: where to place it: a Topology, the name of a shipped one, or a file.
+        objective: ``latency`` of one request, ``throughput`` (period of a pipeline), ``energy``.
+        costs: seconds of every layer on every device; by default what `profile` measured on
+            devices like these, else the device cards' roofline.
+        constraints: pins, bans, privacy and caps besides those of the topology.
+        slots: requests in flight for which memory is reserved.
+        time_limit_s: when the search stops and reports the gap that is left.
+        placement: device of each layer; given, it is only evaluated.
+
+    Raises:
+        InfeasibleError: no placement respects all limits; the message says what conflicts.
+        PlanError, TopologyError, UsageError: an argument does not hold.
+    """
+    graph = program.graph if isinstance(program, Program) else program
+    where = topology if isinstance(topology, Topology) else load_topology(topology)
+    table = cost_table(graph, where) if costs is None else costs
+    return solve(
+        graph,
+        where,
+        table,
+        objective=objective,
+        constraints=constraints,
+        slots=slots,
+        time_limit_s=time_limit_s,
+        placement=placement,
+    )
+
+
+def compile(  # noqa: A001 - the name people look for
+    program: Program,
+    plan: Plan,
+    topology: Topology | str | Path,
+    path: str | Path,
+    *,
+    tolerance: float = TOLERANCE,
+    progress: Progress = _silent,
+) -> BuildResult:
+    """Compile ``program`` as ``plan`` says: one native program per device, as a bundle at ``path``.
+
+    The bundle appears only after its nodes gave the unsplit model's answer within ``tolerance``,
+    relative to the largest magnitude of each output.
+
+    Raises:
+        PlanError: the plan is not one for this program and topology.
+        EquivalenceError: the nodes' answer differs.
+        BundleError, ToolchainError, UnsupportedOperatorError: building failed.
+    """
+    where = topology if isinstance(topology, Topology) else load_topology(topology)
+    _check_plan(program.graph, plan, where)
+    return build_bundle(
+        program, plan, where, Path(path), tolerance=tolerance, progress=progress
+    )
+
+
+def _check_plan(graph: Graph, plan: Plan, topology: Topology) -> None:
+    if plan.topology != topology.name:
+        raise PlanError(f"the plan is for topology {plan.topology}, not {topology.name}; plan again")
+    placed, known = set(plan.placement), set(graph.index)
+    if placed != known:
+        odd = sorted(placed ^ known)[0]
+        raise PlanError(
+            f"the plan is not one for {graph.name}: layer {odd} is in only one of them; plan again"
+        )
+    unknown = sorted(set(plan.placement.values()) - set(topology.by_name))
+    if unknown:
+        raise PlanError(f"the plan uses device {unknown[0]}, which {topology.name} does not have")
+
+
+def profile(
+    program: Program,
+    topology: Topology | str | Path,
+    *,
+    runs: int = 20,
+    progress: Progress = _silent,
+) -> dict[tuple[str, int], Mapping[str, float]]:
+    """Measure every distinct layer on this machine and keep the times for later plans.
+
+    Devices of ``topology`` with one card and thread count are measured once; those of another
+    processor are left to the roofline. Returns seconds by layer signature per (card, threads).
+
+    Raises:
+        ToolchainError: the node could not be built or failed.
+    """
+    where = topology if isinstance(topology, Topology) else load_topology(topology)
+    store = profile_store()
+    found: dict[tuple[str, int], Mapping[str, float]] = {}
+    for device in where.devices:
+        key = (device.card.name, device.threads)
+        if key in found or not is_native(device.card.processor):
+            continue
+        found[key] = profile_layers(program, device.card, device.threads, runs, progress)
+        store.add(*key, found[key])
+    return found
