@@ -288,7 +288,7 @@ def _activations(plan: Plan, graph: Graph, topology: Topology, device: str) -> t
             readers = [x.name for x in graph.layers if tensor in x.inputs]
             if tensor in kept:
                 continue
-            if any(stage_of[reader] != stage_of[layer.name] for reader in readers):
+            if any(stage_of.get(reader) != stage_of[layer.name] for reader in readers):
                 kept.add(tensor)
                 continue
             last = max([at, *(position[reader] for reader in readers)])

@@ -1,10 +1,14 @@
 """Graphs, topologies and cost tables for planner tests: from chains to random DAGs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 
+import networkx as nx
+
 from splitter.costs import CostTable, LayerCost
+from splitter.estimate import estimate
 from splitter.graph import Graph, Layer, Tensor
 from splitter.memory import NODE_OVERHEAD_BYTES
 from splitter.topology import Card, Constraints, Device, Link, Topology
@@ -246,3 +250,56 @@ def random_topology(random: Random, m: int, *, tight: bool) -> Topology:
     return Topology(
         "random", "", devices, links, random.choice(names), random.choice(names), Constraints()
     )
+
+
+def at_the_limit(random: Random, graph: Graph, topology: Topology) -> Topology:
+    """Memory limits that some random placement just meets or just misses."""
+    names = [d.name for d in topology.devices]
+    caps = dict.fromkeys(names, 0)
+    for _ in range(random.choice((1, 1, 2))):
+        placement = {layer.name: random.choice(names) for layer in graph.layers}
+        try:
+            loads = estimate(graph, topology, costs_of(graph, topology), placement, 2).devices
+        except nx.NetworkXNoPath:
+            return topology
+        caps = {load.device: max(caps[load.device], load.memory_bytes) for load in loads}
+    less = random.choice((0, 0, 1, 64, 1000))
+    return replace(
+        topology,
+        devices=tuple(
+            replace(d, memory_bytes=max(caps[d.name] - less, 1)) for d in topology.devices
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """One random planning problem."""
+
+    graph: Graph
+    topology: Topology
+    costs: CostTable
+    constraints: Constraints
+    slots: int
+
+
+def random_case(seed: int) -> Case:
+    """Small enough to enumerate: at most 3^5 or 2^7 placements."""
+    random = Random(seed)
+    m = random.choice((2, 3))
+    n = random.randint(2, 7 if m == 2 else 5)
+    graph = random_graph(random, n)
+    topology = random_topology(random, m, tight=random.random() < 0.7)
+    if random.random() < 0.4:
+        topology = at_the_limit(random, graph, topology)
+    names = [d.name for d in topology.devices]
+    rules = Constraints()
+    if random.random() < 0.3:
+        rules += Constraints(pins=((f"l{random.randrange(n)}", random.choice(names)),))
+    if random.random() < 0.3:
+        rules += Constraints(bans=((f"l{random.randrange(n)}", random.choice(names)),))
+    if random.random() < 0.2:
+        rules += Constraints(private_input=True)
+    if random.random() < 0.3:
+        rules += Constraints(max_sent_bytes=random.randint(0, 500_000))
+    return Case(graph, topology, costs_of(graph, topology), rules, random.choice((1, 2, 3)))

@@ -29,7 +29,8 @@ def collapse_axes(module: fx.GraphModule) -> None:
     for node in anchors:
         if operator_name(node) == "conv2d" and node.meta["val"].dim() == 3:
             node.target = aten.conv1d.default
-            node.args = (*node.args[:3], [1], [0], [1], *node.args[6:])
+            bias = node.args[2] if len(node.args) > 2 else None
+            node.args = (*node.args[:2], bias, [1], [0], [1], *node.args[6:])
 
 
 def _is_simple(node: fx.Node) -> bool:
