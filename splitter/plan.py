@@ -124,6 +124,8 @@ class Plan:
     flips: tuple[Flip, ...]
     cost_sources: Mapping[str, str]
     """Per layer: ``roofline`` or ``measured``, on the device it is placed on."""
+    layer_seconds: Mapping[str, float]
+    """Predicted compute time of each layer on the device it is placed on."""
     bottleneck: str
     """What limits the objective, in words."""
     slots: int

@@ -92,12 +92,10 @@ def _given(problem: Problem, objective: Objective, placement: Mapping[str, str])
     """A hand-made placement as a solution about which nothing is proved."""
     began = monotonic()
     graph, topology = problem.graph, problem.topology
-    missing = [layer.name for layer in graph.layers if layer.name not in placement]
-    unknown = [name for name in placement if name not in graph.by_name]
-    if missing or unknown:
-        parts = [f"it has no device for {missing[0]}"] * bool(missing)
-        parts += [f"{graph.name} has no layer {unknown[0]}"] * bool(unknown)
-        raise PlanError(f"the placement does not hold for {graph.name}: {'; '.join(parts)}")
+    faults = [f"it has no device for {name}" for name in graph.by_name if name not in placement]
+    faults += [f"{graph.name} has no layer {n}" for n in placement if n not in graph.by_name]
+    if faults:
+        raise PlanError(f"the placement does not hold for {graph.name}: {faults[0]}")
     strangers = sorted(set(placement.values()) - set(topology.by_name))
     if strangers:
         raise PlanError(
@@ -140,6 +138,8 @@ def _plan(problem: Problem, objective: Objective, solution: Solution) -> Plan:
         alternatives=singles,
         flips=flips(problem, objective, solution.assignment, singles, reached),
         cost_sources={name: problem.costs[name, d].source for name, d in placement.items()},
+        layer_seconds={name: problem.costs.seconds(name, d) for name, d in placement.items()},
+        layer_seconds={name: problem.costs.seconds(name, d) for name, d in placement.items()},
         bottleneck=bottleneck(reached, objective),
         slots=problem.slots,
     )
