@@ -139,7 +139,6 @@ def _plan(problem: Problem, objective: Objective, solution: Solution) -> Plan:
         flips=flips(problem, objective, solution.assignment, singles, reached),
         cost_sources={name: problem.costs[name, d].source for name, d in placement.items()},
         layer_seconds={name: problem.costs.seconds(name, d) for name, d in placement.items()},
-        layer_seconds={name: problem.costs.seconds(name, d) for name, d in placement.items()},
         bottleneck=bottleneck(reached, objective),
         slots=problem.slots,
     )
