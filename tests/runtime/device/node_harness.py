@@ -421,6 +421,12 @@ def simple(kernel: str = "kernel_double", length: int = VECTOR, **changes: objec
     return Tables(**(fields | changes))  # type: ignore[arg-type]
 
 
+def relay() -> Tables:
+    """host -> host: no layers, wire 0 passes through."""
+    sends = [(0, 0, 0, AFTER_RECEIVE, 0)]
+    return simple(calls=[], stages=[], sends=sends, tensors=[vector(0)])
+
+
 def values(request: int, length: int = VECTOR) -> Floats:
     """A request's input."""
     return np.arange(request, request + length, dtype=np.float32)

@@ -26,6 +26,7 @@ from node_harness import (
     listener,
     peers_text,
     read_frame,
+    relay,
     run,
     session,
     simple,
@@ -133,12 +134,8 @@ def test_shapes_of_other_ranks(sanitized: Builder) -> None:
         assert it.bye(1) == (0, "")
 
 
-def _relay() -> Tables:
-    return simple(calls=[], stages=[], sends=[(0, 0, 0, AFTER_RECEIVE, 0)], tensors=[vector(0)])
-
-
 def test_relay_without_layers(sanitized: Builder) -> None:
-    with session(sanitized.node(_relay())) as it:
+    with session(sanitized.node(relay())) as it:
         for request in range(7):
             np.testing.assert_array_equal(it.ask(request, values(request)).values, values(request))
         assert it.bye(7) == (0, "")
@@ -367,7 +364,7 @@ def test_stripped_static_size(tmp_path: Path) -> None:
     builder = Builder(
         tmp_path, flags, zig("x86_64-linux-musl"), ["-static", "-s", "-Wl,--gc-sections"]
     )
-    folder = builder.node(_relay())
+    folder = builder.node(relay())
     assert (folder / "node").stat().st_size < 100_000
     file_type = subprocess.run(
         ["readelf", "-lW", folder / "node"], capture_output=True, text=True, check=True
