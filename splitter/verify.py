@@ -34,7 +34,7 @@ def verify(
     energy, loads and proof agree with an independent simulation.
     """
     faults = _completeness(plan, graph, topology)
-    if faults:
+    if faults:  # What follows looks up names, so it would only stumble over these again.
         return faults
     faults += _rules(plan, graph, topology.constraints + constraints, topology)
     routes = _routes(plan, graph, topology)
@@ -46,6 +46,7 @@ def verify(
     if cap is not None and sent > cap:
         faults.append(f"the plan sends {sent} bytes, more than the cap of {cap}")
     faults += _loads(plan, graph, topology, costs)
+    faults += _costs(plan, costs)
     faults += _memory(plan, graph, topology)
     faults += _figures(plan, _latency(plan, graph, topology, costs), sent)
     return faults + _proof(plan)
@@ -58,6 +59,13 @@ def _completeness(plan: Plan, graph: Graph, topology: Topology) -> list[str]:
     known = {device.name for device in topology.devices}
     used = set(plan.placement.values())
     faults += [f"unknown device {name} is used" for name in sorted(used - known)]
+    faults += [
+        f"transfer of {t.tensor} over {t.source} -> {t.target}: no such thing"
+        for t in plan.transfers
+        if t.tensor not in graph.tensors or (t.source, t.target) not in topology.link_between
+    ]
+    if [load.device for load in plan.estimate.devices] != [d.name for d in topology.devices]:
+        faults.append("the devices' loads are not those of the topology")
     if plan.slots < 1:
         faults.append(f"slots is {plan.slots}")
     return faults
@@ -133,9 +141,6 @@ def _transfers(plan: Plan, graph: Graph, topology: Topology) -> list[str]:
     hops: dict[str, list[tuple[str, str]]] = defaultdict(list)
     faults: list[str] = []
     for t in plan.transfers:
-        if t.tensor not in graph.tensors or (t.source, t.target) not in topology.link_between:
-            faults.append(f"transfer of {t.tensor} over {t.source} -> {t.target}: no such thing")
-            continue
         if t.bytes != graph.tensors[t.tensor].bytes:
             faults.append(f"transfer of {t.tensor} counts {t.bytes} bytes")
         hops[t.tensor].append((t.source, t.target))
@@ -206,8 +211,6 @@ def _latency(plan: Plan, graph: Graph, topology: Topology, costs: CostTable) -> 
 
 def _loads(plan: Plan, graph: Graph, topology: Topology, costs: CostTable) -> list[str]:
     faults: list[str] = []
-    if [d.device for d in plan.estimate.devices] != [d.name for d in topology.devices]:
-        return ["the devices' loads are not those of the topology"]
     for load, device in zip(plan.estimate.devices, topology.devices, strict=True):
         layers = tuple(x.name for x in graph.layers if plan.placement[x.name] == device.name)
         seconds = sum(costs.entries[name, device.name].seconds for name in layers)
@@ -233,6 +236,16 @@ def _loads(plan: Plan, graph: Graph, topology: Topology, costs: CostTable) -> li
         wrong = _differ(load_.seconds, seconds) or load_.bytes != sum(sizes)
         if wrong or _differ(load_.energy_j, sum(sizes) * link.energy_j_per_byte):
             faults.append(f"the load of {load_.source} -> {load_.target} is wrong")
+    return faults
+
+
+def _costs(plan: Plan, costs: CostTable) -> list[str]:
+    entries = {layer: costs.entries[layer, device] for layer, device in plan.placement.items()}
+    faults: list[str] = []
+    if dict(plan.cost_sources) != {layer: entry.source for layer, entry in entries.items()}:
+        faults.append("the cost sources are not those of the cost table")
+    if dict(plan.layer_seconds) != {layer: entry.seconds for layer, entry in entries.items()}:
+        faults.append("the layers' seconds are not those of the cost table")
     return faults
 
 

@@ -22,6 +22,8 @@ from splitter.partition.problem import Problem, build_problem, memory_bytes
 _TRIAL_S = 5.0
 """Time for one question whether some rules conflict."""
 _WHOLE_S = 30.0
+_FACTOR_GAP = 5e-3
+"""The remedy need not be the very smallest."""
 _UNLIMITED = 2**60
 
 
@@ -174,6 +176,7 @@ def _smallest_factor(problem: Problem) -> float | None:
             for terms in memory_terms(model, device, cuts):
                 model.milp.at_least(room, terms)
         model.milp.objective = factor
+        model.milp.relative_gap = _FACTOR_GAP
         result = model.milp.solve(deadline_s - monotonic())
         if result.values is None:
             break

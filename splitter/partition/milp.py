@@ -39,6 +39,8 @@ class Milp:
     integer: list[bool] = field(default_factory=lambda: [False])
     rows: list[tuple[Terms, float, float]] = field(default_factory=list)
     objective: Terms = field(default_factory=dict)
+    relative_gap: float = RELATIVE_GAP
+    """How close to the optimum a solution must be to count as optimal."""
 
     def column(self, lower: float = 0.0, upper: float = inf, *, integer: bool = False) -> int:
         """A new variable; returns its number."""
@@ -66,7 +68,7 @@ class Milp:
         One thread and a fixed seed, so that the same problem gives the same answer.
         """
         problem, columns = self._problem()
-        solver = _WarmHiGHS(start or {}, columns, time_limit_s)
+        solver = _WarmHiGHS(start or {}, columns, time_limit_s, self.relative_gap)
         problem.solve(solver)
         return _result(problem.solverModel, columns)
 
@@ -106,12 +108,14 @@ def _affine(terms: Terms, columns: list[Any]) -> Any:
 class _WarmHiGHS(pulp.HiGHS):  # type: ignore[misc]
     """HiGHS with a starting solution, which PuLP's interface does not pass on."""
 
-    def __init__(self, start: Mapping[int, float], columns: list[Any], time_limit_s: float):
+    def __init__(
+        self, start: Mapping[int, float], columns: list[Any], time_limit_s: float, gap: float
+    ):
         super().__init__(
             msg=False,
             threads=1,
             timeLimit=max(time_limit_s, 0.01),
-            gapRel=RELATIVE_GAP,
+            gapRel=gap,
             gapAbs=0.0,
             random_seed=0,
         )

@@ -1,0 +1,99 @@
+"""What a user is told when nothing fits."""
+
+from dataclasses import replace
+from math import ceil
+
+import pytest
+from planner_cases import MIB, chain, costs_of, mobilenet_like, phone_edge_cloud, three_equal
+
+from splitter.errors import InfeasibleError, PlanError
+from splitter.graph import Graph
+from splitter.partition import partition
+from splitter.partition.ilp import find_any
+from splitter.partition.problem import build_problem
+from splitter.topology import Constraints, Topology
+
+TOPOLOGY = three_equal(9 * MIB)
+
+
+def told(graph: Graph, topology: Topology, rules: Constraints | None = None) -> str:
+    with pytest.raises(InfeasibleError) as caught:
+        partition(graph, topology, costs_of(graph, topology), constraints=rules)
+    return str(caught.value)
+
+
+def test_memory_names_the_layer_and_what_would_do() -> None:
+    graph = mobilenet_like()
+    message = told(graph, TOPOLOGY)
+    assert message.startswith("mobilenet_like does not fit into the memory of three_equal: ")
+    assert "layer b1.depthwise alone needs at least 9.2 MB" in message
+    assert "(the largest, camera, has 9.4 MB)" in message
+    assert "one device alone (camera) would need 24.9 MB" in message
+    factor = float(message.split(" times the memory")[0].rsplit(" ", 1)[1])
+    roomier = build_problem(
+        graph, three_equal(ceil(9 * MIB * factor)), costs_of(graph, TOPOLOGY), Constraints(), 3
+    )
+    assert find_any(roomier, 20.0)[0] is not None
+
+
+def test_devices_too_small_for_the_node_program() -> None:
+    assert "layer l1 alone needs at least 3.3 MB" in told(chain(2), three_equal(2 * MIB))
+
+
+def test_conflicting_rules_are_listed_and_no_others() -> None:
+    rules = Constraints(
+        pins=(("stem", "hub"), ("head", "camera")),
+        bans=(("pool", "server"),),
+        max_sent_bytes=1000,
+    )
+    message = told(mobilenet_like(), three_equal(30 * MIB), rules)
+    assert "these rules conflict: the pin of 'stem' to hub and the cap of 0.001 MB sent" in message
+    assert "head" not in message
+
+
+def test_memory_that_conflicts_only_under_a_rule() -> None:
+    rules = Constraints(bans=(("l*", "server"), ("l*", "hub")))
+    message = told(chain(40), three_equal(5 * MIB), rules)
+    assert "under the ban of 'l*' from server and the ban of 'l*' from hub" in message
+
+
+def test_devices_that_are_not_connected() -> None:
+    lonely = replace(phone_edge_cloud(), links=(), sink="cloud")
+    assert "are not connected; add a link" in told(chain(2), lonely)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (
+            Constraints(pins=(("l0", "phone"), ("l?", "edge"))),
+            "layer l0 cannot run on two devices at once: the pin 'l0' puts it on phone and the "
+            "pin 'l?' puts it on edge",
+        ),
+        (
+            Constraints(pins=(("l0", "phone"),), bans=(("*", "phone"),)),
+            "the pin 'l0' puts it on phone, but the ban '*' keeps it off phone",
+        ),
+        (
+            Constraints(bans=(("l1", "phone"), ("l*", "edge"), ("*", "cloud"))),
+            "layer l1 is banned from every device: 'l1' off phone and 'l*' off edge and '*' off",
+        ),
+        (
+            Constraints(pins=(("l0", "edge"),), private_input=True),
+            "the pin 'l0' puts it on edge and privacy keeps l0, which reads the raw input, on ph",
+        ),
+    ],
+)
+def test_contradictions_name_both_sides(rules: Constraints, message: str) -> None:
+    assert message in told(chain(2), phone_edge_cloud(), rules)
+
+
+def test_a_pattern_that_matches_nothing_names_the_nearest() -> None:
+    graph, topology = mobilenet_like(), phone_edge_cloud()
+    costs = costs_of(graph, topology)
+    no_layer = Constraints(pins=(("stme", "edge"),))
+    with pytest.raises(PlanError, match=r"'stme' matches no layer of mobilenet_like.* are stem"):
+        partition(graph, topology, costs, constraints=no_layer)
+    no_device = Constraints(bans=(("stem", "egde"),))
+    with pytest.raises(PlanError, match="did you mean 'edge'"):
+        partition(graph, topology, costs, constraints=no_device)
