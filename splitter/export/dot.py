@@ -48,8 +48,9 @@ def _edges(graph: Graph, plan: Plan) -> Iterator[str]:
     for name, tensor in graph.tensors.items():
         maker = graph.producer.get(name)
         start = f"input {name}" if maker is None else maker.name
+        arrives = {t.target for t in plan.transfers if t.tensor == name}
         for reader in graph.consumers[name]:
-            cut = maker is not None and plan.placement[maker.name] != plan.placement[reader.name]
+            cut = plan.placement[reader.name] in arrives
             label = f" [label={_quoted(f'{tensor.bytes / 1e3:.1f} KB')}, {_CUT}]" if cut else ""
             yield f"  {_quoted(start)} -> {_quoted(reader.name)}{label};"
         if name in graph.outputs:

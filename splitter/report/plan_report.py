@@ -79,7 +79,7 @@ def _totals(plan: Plan) -> Text:
 
 def _table(*columns: str, numbers: int) -> Table:
     """A table whose first column is a name and whose last ``numbers`` columns are figures."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for i, column in enumerate(columns):
         right = i >= len(columns) - numbers
         table.add_column(
@@ -126,9 +126,8 @@ def _runs(load: DeviceLoad, graph: Graph) -> str:
         else:
             runs.append([name])
     shown = [run[0] if len(run) == 1 else f"{run[0]} .. {run[-1]}" for run in runs[:_RUNS_SHOWN]]
-    if len(runs) > _RUNS_SHOWN:
-        shown.append(f"and {len(runs) - _RUNS_SHOWN} more runs")
-    return ", ".join(shown)
+    more = len(runs) - _RUNS_SHOWN
+    return ", ".join(shown) + (f" and {more} more run{'s' * (more > 1)}" if more > 0 else "")
 
 
 def _links(plan: Plan, topology: Topology) -> Table:
@@ -190,7 +189,7 @@ def _flip(flip: Flip) -> str:
 
 
 def _alternatives(plan: Plan) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("all on", no_wrap=True)
     table.add_column(_NOUNS[plan.objective], justify="right", no_wrap=True)
     table.add_column("compared with this plan", overflow="fold")
