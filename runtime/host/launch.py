@@ -15,6 +15,7 @@ from runtime.host.processor import command
 from runtime.host.requests import Requests
 from runtime.host.shape import LinkRelays
 from runtime.host.sockets import format_address, listen_at, parse_address
+from runtime.host.trace import trace_name
 from runtime.host.wire import Hello
 from splitter.errors import UsageError
 from splitter.schedule import HOST
@@ -117,11 +118,6 @@ def _command(bundle: "Bundle", device: str, options: LaunchOptions) -> list[str]
     if options.record_dir is not None:
         words += ["--record", str(_folder(options.record_dir / device))]
     return words
-
-
-def trace_name(device: str) -> str:
-    """Name of the file in a trace folder that ``device`` writes."""
-    return f"trace-{device}.csv"
 
 
 def _folder(path: Path) -> Path:

@@ -1,10 +1,8 @@
 """Loads trained weights into our definitions, and makes seeded ones where none exist."""
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn
@@ -18,17 +16,22 @@ def load_state(module: nn.Module, path: Path) -> None:
     Raises:
         ModelError: The file is damaged or holds another network.
     """
+    state = _read(path)
     try:
-        if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
         module.load_state_dict(state)
-    except (OSError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{path} is damaged: {error}") from error
     except RuntimeError as error:
         first = str(error).strip().split("\n")[0]
         raise ModelError(f"{path} does not hold the weights of this network: {first}") from error
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler fails in any way at all on foreign bytes
+        raise ModelError(f"{path} is damaged: {str(error) or type(error).__name__}") from error
+    return state
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:

@@ -74,8 +74,9 @@ def lower_layer(program: Program, layer: Layer, machine: Machine) -> LoweredLaye
     placeholders = [n for n in module.graph.nodes if n.op == "placeholder"]
     ctx = Context(machine)
     aliases = _bind(ctx, placeholders, len(layer.inputs))
+    skipped = {view for p, bound in aliases.items() for view in _views_between(p, bound)}
     for node in module.graph.nodes:
-        if node.op == "call_function" and node not in ctx.values:
+        if node.op == "call_function" and node not in ctx.values and node not in skipped:
             ctx.values[node] = _convert(ctx, node, layer)
     results = [_result(ctx, node) for node in _outputs(module)]
     operands = (
@@ -114,6 +115,15 @@ def _through_views(node: fx.Node) -> fx.Node:
             break  # a layer of views alone still has to copy
         node, users = users[0], following
     return node
+
+
+def _views_between(placeholder: fx.Node, bound: fx.Node) -> list[fx.Node]:
+    """The views whose shapes no kernel sees, because ``bound`` follows them."""
+    passed: list[fx.Node] = []
+    while bound is not placeholder:
+        bound = bound.all_input_nodes[0]
+        passed.append(bound)
+    return passed[:-1]
 
 
 def _convert(ctx: Context, node: fx.Node, layer: Layer) -> te.Tensor:
