@@ -26,17 +26,17 @@ def as_inputs(
         InputError: one is missing, unknown, given twice, or of the wrong shape or type.
     """
     if len(arrays) > len(graph.inputs):
-        raise InputError(f"{len(arrays)} inputs were given; {_wanted(graph)}")
+        raise InputError(f"{len(arrays)} inputs were given; the model takes {input_list(graph)}")
     given: dict[str, object] = dict(zip(graph.inputs, arrays, strict=False))
     for name, value in by_name.items():
         if name not in graph.inputs:
-            raise InputError(f"there is no input {name!r}; {_wanted(graph)}")
+            raise InputError(f"there is no input {name!r}; the model takes {input_list(graph)}")
         if name in given:
             raise InputError(f"input {name!r} is given twice, by position and by name")
         given[name] = value
     missing = [name for name in graph.inputs if name not in given]
     if missing:
-        raise InputError(f"input {missing[0]!r} is not given; {_wanted(graph)}")
+        raise InputError(f"input {missing[0]!r} is not given; the model takes {input_list(graph)}")
     return {name: as_tensor(graph.tensors[name], given[name]) for name in graph.inputs}
 
 
@@ -83,5 +83,6 @@ def raw(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _wanted(graph: Graph) -> str:
-    return f"the model takes {', '.join(str(graph.tensors[name]) for name in graph.inputs)}"
+def input_list(graph: Graph) -> str:
+    """The inputs of a model, with type and shape."""
+    return ", ".join(str(graph.tensors[name]) for name in graph.inputs)
