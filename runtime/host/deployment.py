@@ -1,5 +1,6 @@
 """A running bundle: call it, map it over many inputs, close it."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -43,7 +44,8 @@ class Deployment:
         self._in_flight, self._timeout_s = in_flight, timeout_s
         self._wire = {name: number for number, name in enumerate(graph.tensors)}
         self._closed = False
-        self._error: DeploymentError | None = None
+        self._failing = threading.Lock()
+        self._error: str | None = None
 
     # --- use
 
@@ -176,7 +178,7 @@ class Deployment:
 
     def _submit(self, inputs: Mapping[str, Array]) -> int:
         if self._error is not None:
-            raise self._error
+            raise self._failed()
         if self._closed:
             raise DeploymentError("the deployment is closed; launch the bundle again")
 
@@ -220,24 +222,30 @@ class Deployment:
                 requests.changed.wait(left_s)
             else:
                 return
-        self._error = self._explain()
-        self.abort()
-        raise self._error
+        raise self._failed()
+
+    def _failed(self) -> DeploymentError:
+        """The one error of this deployment, which ends it; every caller gets it."""
+        with self._failing:
+            if self._error is None:
+                self._error = self._explain()
+                self.abort()
+        return DeploymentError(self._error)
 
     def _culprit(self) -> NodeProcess | None:
         return culprit(self._parts.nodes, ending=self._parts.requests.ending)
 
-    def _explain(self) -> DeploymentError:
+    def _explain(self) -> str:
         """What went wrong, as the one who knows best tells it."""
-        requests = self._parts.requests
+        requests, nodes = self._parts.requests, self._parts.nodes
         failure = requests.failure
         if failure is not None and failure.certain:
-            return DeploymentError(failure.text)
-        guilty = await_culprit(self._parts.nodes, requests.changed, ending=requests.ending)
+            return failure.text
+        guilty = await_culprit(nodes, requests.changed, ending=requests.ending)
         if guilty is not None:
-            return DeploymentError(guilty.story())
+            return guilty.story()
         assert failure is not None
-        return DeploymentError(failure.text)
+        return failure.text
 
     def _finish(self) -> None:
         """Say BYE, see it come out at the other end, and all nodes end well."""

@@ -4,6 +4,8 @@ import gc
 import itertools
 import json
 import os
+import platform
+import shutil
 import signal
 import threading
 from collections import deque
@@ -397,3 +399,36 @@ def test_weights_of_another_node(own_chain: Path) -> None:
     (nodes / "b" / "weights.bin").write_bytes((nodes / "a" / "weights.bin").read_bytes())
     with pytest.raises(DeploymentError, match=r"exit code 3: .* weights of node a, not b"):
         Bundle.open(own_chain, verify=False).launch(timeout_s=5)
+
+
+# --- emulators and links
+
+
+@pytest.mark.foreign
+def test_nodes_under_an_emulator(chain: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that says it is another, the nodes of this one are foreign."""
+    if shutil.which("qemu-x86_64-static") is None:
+        pytest.skip("qemu-user-static is not installed")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with chain.launch(timeout_s=60) as deployment:
+        assert np.array_equal(deployment(x(1)), x(4))
+        assert sum(1 for _ in deployment.map([x(1)] * 10)) == 10
+    fails(chain, ERROR - 1, "node b ended with exit code 6: .* of the beast", timeout_s=60)
+
+
+def test_failure_behind_shaped_links(toys: Any, build: Build) -> None:
+    """The relays pass on that a peer is lost, both ways."""
+    toy = toys({"p": (("x",), "a"), "q": (("p",), "b"), "r": (("q",), "c")}, ("r",))
+    bundle = build(toy)
+    fails(bundle, KILL - 1, "node b was killed by SIGKILL", timeout_s=10, shape_links=True)
+
+
+def test_shaped_bandwidth(toys: Any, build: Build) -> None:
+    layers = {"p": (("x",), "a"), "q": (("p",), "b")}
+    toy = toys(
+        layers, ("q",), shape=(250, 1000), sink="b", bandwidth_bytes_per_s=1e7, latency_s=0.01
+    )
+    with build(toy).launch(timeout_s=20, shape_links=True) as deployment:
+        for _ in range(2):
+            deployment(np.ones((250, 1000), np.float32))
+        assert all(t.end_ns - t.start_ns >= 110_000_000 for t in deployment.times)
