@@ -35,6 +35,7 @@ _ROLES: Mapping[Callable[..., Any], tuple[str, ...]] = {
     F.prelu: ("input", "weight"),
 }
 """What a constant is called by its place in a call, where the file gives it no name."""
+_RESERVED = frozenset(dir(torch.nn.Module()))
 _STATISTICS = ("running_mean", "running_var")
 _ANONYMOUS = re.compile(r"^(onnx::\w+|\w*@?\d+|(.*/)?(Constant|Identity)(_\d+)?(_output_0)?)$")
 
@@ -201,8 +202,7 @@ def identifier(name: str) -> str:
 def attribute_path(name: str) -> str:
     """An ONNX name as the path of a torch parameter: dots and slashes make sub-modules."""
     parts = [re.sub(r"\W", "_", part) for part in re.split(r"[./]", name) if part]
-    reserved = dir(torch.nn.Module)
-    return ".".join(f"{part}_" if part in reserved else part for part in parts) or "constant"
+    return ".".join(f"{part}_" if part in _RESERVED else part for part in parts) or "constant"
 
 
 def _free(path: str, taken: Mapping[str, Any]) -> str:
@@ -210,7 +210,7 @@ def _free(path: str, taken: Mapping[str, Any]) -> str:
     candidate, count = path, 0
     while any(_overlap(candidate, other) for other in taken):
         count += 1
-        candidate = f"{path}_{count}"
+        candidate = f"{path.replace('.', '_')}_{count}"
     return candidate
 
 
