@@ -115,6 +115,11 @@ class Deployment:
 
     # --- end
 
+    def __str__(self) -> str:
+        nodes = ", ".join(node.device for node in self._parts.nodes) or "nodes on other machines"
+        state = "failed" if self._error else "closed" if self._closed else "running"
+        return f"{self._graph.name} on {nodes}: {state}, {self._parts.requests.count} requests"
+
     def __enter__(self) -> Self:
         return self
 
@@ -137,6 +142,7 @@ class Deployment:
         """
         if self._closed:
             return
+        self._closed = True
         try:
             if self._error is None:
                 self._finish()

@@ -9,8 +9,9 @@ from typing import Any
 from runtime.host.bundle import Bundle
 from runtime.host.processor import is_native
 from runtime.host.requests import RequestTime
-from runtime.host.trace import Interval, NodeTrace, read_trace, trace_name
-from splitter.schedule import HOST, Stage, Transfer
+from runtime.host.spans import Span, crossing, longest_run, runs_of, timeline_of
+from runtime.host.trace import NodeTrace, read_trace, trace_name
+from splitter.schedule import Stage, Transfer
 
 PROGRAM_BYTES = 4_000_000
 """Resident memory that a node may use besides its weights and planned activations."""
@@ -76,27 +77,17 @@ class RunReport:
     stages: tuple[StageTime, ...]
     links: tuple[LinkTime, ...]
     memory: tuple[NodeMemory, ...]
-    timeline: tuple["Span", ...]
+    timeline: tuple[Span, ...]
     """What happened when, for a few requests."""
+
+    def __str__(self) -> str:
+        from runtime.host.report_view import run_text  # which shows this class
+
+        return run_text(self)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Something that took its time in a lane of the timeline."""
-
-    lane: str
-    request: int
-    start_s: float
-    """Since the start of the timeline."""
-    end_s: float
-
-
-_SHOWN = 8
-"""Requests in a timeline."""
 
 
 def run_report(
@@ -133,7 +124,7 @@ def run_report(
         stages=_stage_times(bundle, traces, asked),
         links=_link_times(bundle, traces, asked),
         memory=_memory(bundle, traces),
-        timeline=_timeline(bundle, traces, times),
+        timeline=timeline_of(bundle, traces, times),
     )
 
 
@@ -155,28 +146,12 @@ def _without_first(times: Sequence[RequestTime]) -> Sequence[RequestTime]:
     return later or times
 
 
-def _runs(times: Sequence[RequestTime]) -> list[list[RequestTime]]:
-    """``times``, sorted by start, cut wherever nothing is in flight."""
-    runs: list[list[RequestTime]] = []
-    busy_until_ns = -1
-    for time in times:
-        if not runs or time.start_ns >= busy_until_ns:
-            runs.append([])
-        runs[-1].append(time)
-        busy_until_ns = max(busy_until_ns, time.end_ns)
-    return runs
-
-
 def _alone(times: Sequence[RequestTime]) -> list[RequestTime]:
-    return [run[0] for run in _runs(times) if len(run) == 1]
-
-
-def _longest(times: Sequence[RequestTime]) -> list[RequestTime]:
-    return max(_runs(times), key=len, default=[])
+    return [run[0] for run in runs_of(times) if len(run) == 1]
 
 
 def _period_s(times: Sequence[RequestTime]) -> float | None:
-    ends = sorted(t.end_ns for t in _longest(times))
+    ends = sorted(t.end_ns for t in longest_run(times))
     return (ends[-1] - ends[0]) / (len(ends) - 1) / 1e9 if len(ends) > 1 else None
 
 
@@ -253,21 +228,8 @@ def _arrivals(
     return [
         span.seconds
         for request in requests
-        if (span := _crossing(bundle, traces, hop, request)) is not None
+        if (span := crossing(bundle, traces, hop, request)) is not None
     ]
-
-
-def _crossing(
-    bundle: Bundle, traces: Mapping[str, NodeTrace], hop: Transfer, request: int
-) -> Interval | None:
-    if not {hop.source, hop.target} <= traces.keys():
-        return None
-    key = (request, bundle.wire[hop.tensor])
-    sent = traces[hop.source].sends.get(key)
-    received = traces[hop.target].receives.get(key)
-    if sent is None or received is None:
-        return None
-    return Interval(sent.start_ns, received.end_ns)
 
 
 def _sends(
@@ -295,35 +257,3 @@ def _memory(bundle: Bundle, traces: Mapping[str, NodeTrace]) -> tuple[NodeMemory
             )
         )
     return tuple(found)
-
-
-# --- timeline
-
-
-def _timeline(
-    bundle: Bundle, traces: Mapping[str, NodeTrace], times: Sequence[RequestTime]
-) -> tuple[Span, ...]:
-    """The first requests of the longest run; when none is pipelined, the last ones."""
-    run = _longest(times)
-    shown = run[:_SHOWN] if len(run) > 1 else list(times[-_SHOWN:])
-    if not shown:
-        return ()
-    start_ns = min(t.start_ns for t in shown)
-    spans: list[Span] = []
-
-    def add(lane: str, request: int, start: int, end: int) -> None:
-        spans.append(Span(lane, request, (start - start_ns) / 1e9, (end - start_ns) / 1e9))
-
-    for time in shown:
-        request = time.request
-        add(HOST, request, time.start_ns, time.end_ns)
-        for device, trace in traces.items():
-            for (of, _), interval in trace.stages.items():
-                if of == request:
-                    add(device, request, interval.start_ns, interval.end_ns)
-        for hop in bundle.plan.transfers:
-            crossing = _crossing(bundle, traces, hop, request)
-            if crossing is not None:
-                lane = f"{hop.source} → {hop.target}"
-                add(lane, request, crossing.start_ns, crossing.end_ns)
-    return tuple(spans)

@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from runtime.host.report import RunReport, Span
+from runtime.host.report import RunReport
+from runtime.host.spans import Span
 from splitter.schedule import HOST
 
 Colour = tuple[float, float, float, float]

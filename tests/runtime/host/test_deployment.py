@@ -293,8 +293,10 @@ def test_failure_in_map_and_after(chain: Bundle) -> None:
 
 def test_closed_deployment(chain: Bundle) -> None:
     deployment = chain.launch(timeout_s=10)
+    assert str(deployment) == "toy on a, b, c: running, 0 requests"
     deployment.close()
     deployment.close()
+    assert str(deployment) == "toy on a, b, c: closed, 0 requests"
     with pytest.raises(DeploymentError, match="the deployment is closed"):
         deployment(x(1))
 

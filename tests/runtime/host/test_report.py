@@ -76,7 +76,7 @@ def test_known_figures_pipelined(chain: Bundle, tmp_path: Path) -> None:
 
 
 def test_text_names_everything(chain: Bundle, tmp_path: Path) -> None:
-    text = run_text(run_report(chain, tmp_path, write_traces(tmp_path, 4, 20)))
+    text = str(run_report(chain, tmp_path, write_traces(tmp_path, 4, 20)))
     assert max(map(len, text.splitlines())) <= 100
     for word in ("toy on toys: 4 requests", "one request alone", "a → b", "1: three", "2.50"):
         assert word in text
