@@ -37,6 +37,10 @@ _ROLES: Mapping[Callable[..., Any], tuple[str, ...]] = {
 """What a constant is called by its place in a call, where the file gives it no name."""
 _RESERVED = frozenset(dir(torch.nn.Module()))
 _STATISTICS = ("running_mean", "running_var")
+_PARAMETERS = ("weight", "bias", *_STATISTICS)
+_ROLE_WORD = re.compile(
+    r"(?<=.)[._/]+(w|b|weights?|bias|kernel|gamma|beta|scale|offset|mean|var|variance|[wb]_\d+)$"
+)
 _ANONYMOUS = re.compile(r"^(onnx::\w+|\w*@?\d+|(.*/)?(Constant|Identity)(_\d+)?(_output_0)?)$")
 
 
@@ -172,8 +176,8 @@ class Recorder(TorchFunctionMode):
 
     def _attribute(self, value: torch.Tensor, origin: _Origin, role: str) -> fx.Node:
         anonymous = not origin.name or _ANONYMOUS.match(origin.name)
-        path = attribute_path(f"{self._owner}/{role}" if anonymous else origin.name)
-        path = _free(path, self.constants)
+        name = f"{self._owner}/{role}" if anonymous else in_role(origin.name, role)
+        path = _free(attribute_path(name), self.constants)
         trainable = origin.trainable and role not in _STATISTICS
         held = value.detach().clone(memory_format=torch.contiguous_format)
         self.constants[path] = torch.nn.Parameter(held) if trainable else held
@@ -197,6 +201,16 @@ def identifier(name: str) -> str:
     """``name`` as a Python identifier."""
     cleaned = re.sub(r"\W", "_", name)
     return f"_{cleaned}" if cleaned[:1].isdigit() or not cleaned else cleaned
+
+
+def in_role(name: str, role: str) -> str:
+    """``name`` with ``role`` as last part if it is a parameter's: frameworks differ in these words.
+
+    ``conv1_weights``, ``conv1.w_0`` and ``conv1/kernel`` all become ``conv1.weight`` as a weight.
+    """
+    if role not in _PARAMETERS or re.search(rf"(^|[./]){role}$", name):
+        return name
+    return f"{_ROLE_WORD.sub('', name)}/{role}"
 
 
 def attribute_path(name: str) -> str:

@@ -27,7 +27,8 @@ def load_state(module: nn.Module, path: Path) -> None:
 def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            tensors: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
+            return tensors
         state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler fails in any way at all on foreign bytes
         raise ModelError(f"{path} is damaged: {str(error) or type(error).__name__}") from error

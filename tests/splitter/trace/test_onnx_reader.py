@@ -52,9 +52,9 @@ def test_weights_are_no_inputs_and_open_dimensions_are_fixed(tmp_path: Path) -> 
 
 def test_weight_keeps_its_name_and_can_be_trained(tmp_path: Path) -> None:
     module = load_onnx(saved(tmp_path / "m.onnx", [1, 4])).module
-    assert [name for name, _ in module.named_parameters()] == ["W"]
+    assert [name for name, _ in module.named_parameters()] == ["W.weight"]
     module(torch.ones(1, 4))[0].sum().backward()
-    assert module.get_parameter("W").grad is not None
+    assert module.get_parameter("W.weight").grad is not None
 
 
 def test_baked_dimensions_are_replaced(tmp_path: Path) -> None:
@@ -121,7 +121,9 @@ def test_external_data_is_read_and_its_absence_told(tmp_path: Path) -> None:
     onnx.save(
         small_model([1, 4]), str(path), save_as_external_data=True, location="w", size_threshold=0
     )
-    np.testing.assert_array_equal(load_onnx(path).module.get_parameter("W").detach(), WEIGHT.T)
+    np.testing.assert_array_equal(
+        load_onnx(path).module.get_parameter("W.weight").detach(), WEIGHT.T
+    )
     (tmp_path / "w").unlink()
     with pytest.raises(ModelError, match=r"m\.onnx: its external data cannot be read"):
         load_onnx(path)

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_recorder import Recorder, attribute_path, identifier
+from splitter.trace.onnx_recorder import Recorder, attribute_path, identifier, in_role
 
 
 def test_constants_fold_and_inputs_are_recorded() -> None:
@@ -33,8 +33,8 @@ def test_integers_and_statistics_are_buffers() -> None:
         y = torch.index_select(y, 1, places)
     recorder.output([y])
     module = recorder.module()
-    assert set(dict(module.named_parameters())) == {"s"}
-    assert set(dict(module.named_buffers())) == {"m", "v", "places"}
+    assert set(dict(module.named_parameters())) == {"s.weight"}
+    assert set(dict(module.named_buffers())) == {"m.running_mean", "v.running_var", "places"}
 
 
 def test_equal_constants_of_one_origin_are_one() -> None:
@@ -45,7 +45,7 @@ def test_equal_constants_of_one_origin_are_one() -> None:
     with recorder:
         y = F.linear(F.linear(F.linear(x, torch.t(weight)), torch.t(weight)), other)
     recorder.output([y])
-    assert set(dict(recorder.module().named_parameters())) == {"w", "v"}
+    assert set(dict(recorder.module().named_parameters())) == {"w.weight", "v.weight"}
 
 
 def test_unnamed_weights_are_called_after_their_node() -> None:
@@ -91,3 +91,12 @@ def test_names() -> None:
     assert attribute_path("...") == "constant"
     assert identifier("input.1") == "input_1"
     assert identifier("0") == "_0"
+
+
+def test_parameters_are_called_by_their_role() -> None:
+    for name in ("conv1_weights", "conv1.w_0", "conv1/kernel", "conv1.gamma"):
+        assert attribute_path(in_role(name, "weight")) == "conv1.weight"
+    assert in_role("bn.weight", "weight") == "bn.weight"
+    assert in_role("bn.w_2", "running_var") == "bn/running_var"
+    assert in_role("w", "weight") == "w/weight"
+    assert in_role("table", "constant") == "table"
