@@ -9,7 +9,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def _operand_dict(operand: KernelOperand) -> dict[str, Any]:
         "role": operand.role,
         "shape": list(operand.shape),
         "dtype": operand.dtype,
-        "block": operand.packing.block if operand.packing else None,
+        "packing": asdict(operand.packing) if operand.packing else None,
     }
 
 
@@ -115,7 +115,11 @@ def _read_operands(layer: Layer, described: list[dict[str, Any]]) -> tuple[Kerne
             name=name,
             shape=tuple(item["shape"]),
             dtype=item["dtype"],
-            packing=Packing(item["block"]) if item["block"] else None,
+            packing=_packing(item["packing"]),
         )
         for name, item in zip(names, described, strict=True)
     )
+
+
+def _packing(item: dict[str, Any] | None) -> Packing | None:
+    return Packing(item["block"], tuple(item["phases"])) if item else None

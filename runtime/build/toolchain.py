@@ -26,6 +26,8 @@ _FLAGS = (
     "-Werror",
     "-ffunction-sections",
     "-fdata-sections",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
     "-static",
     "-s",
     "-Wl,--gc-sections",

@@ -1,5 +1,6 @@
 """Canonical form: no no-ops, no tuples, constants folded, batch norm folded into its producer."""
 
+import math
 import operator
 
 import torch
@@ -44,6 +45,7 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
     _drop_no_ops(module.graph)
     _views_to_reshapes(module.graph)
     _split_tuples(module.graph)
+    _instance_to_group_norms(module.graph)
     _fold_constants(module)
     fold_batch_norms(module)
     _fold_constants(module)
@@ -135,9 +137,21 @@ def _split_tuples(graph: fx.Graph) -> None:
             assert user.target is operator.getitem
             with graph.inserting_before(user):
                 piece = _PIECES[node.target](graph, node, int(user.args[1]))  # type: ignore[arg-type]
+            piece.meta["val"] = user.meta["val"]
             user.replace_all_uses_with(piece)
             graph.erase_node(user)
         graph.erase_node(node)
+
+
+def _instance_to_group_norms(graph: fx.Graph) -> None:
+    """Statistics per sample and channel are group norm with a channel per group."""
+    for node in graph.nodes:
+        if node.target is aten._native_batch_norm_legit.no_stats:
+            source, weight, bias, _, _, eps = node.args
+            assert isinstance(source, fx.Node)
+            batch, channels, *spatial = source.meta["val"].shape
+            node.target = aten.native_group_norm.default
+            node.args = (source, weight, bias, batch, channels, math.prod(spatial), channels, eps)
 
 
 def _dim(node: fx.Node, position: int) -> int:
@@ -159,7 +173,21 @@ def _unbound_piece(graph: fx.Graph, node: fx.Node, index: int) -> fx.Node:
     return graph.call_function(aten.select.int, (node.args[0], _dim(node, 1), index))
 
 
+def _extreme_piece(graph: fx.Graph, node: fx.Node, index: int) -> fx.Node:
+    """max and min along an axis give values and positions: two reductions."""
+    dim = _dim(node, 1)
+    keepdim = bool(node.args[2]) if len(node.args) > 2 else False
+    largest = node.target is aten.max.dim
+    if index == 0:
+        target = aten.amax.default if largest else aten.amin.default
+        return graph.call_function(target, (node.args[0], [dim], keepdim))
+    target = aten.argmax.default if largest else aten.argmin.default
+    return graph.call_function(target, (node.args[0], dim, keepdim))
+
+
 _PIECES = {
+    aten.max.dim: _extreme_piece,
+    aten.min.dim: _extreme_piece,
     aten.split.Tensor: _sized_piece,
     aten.split_with_sizes.default: _sized_piece,
     aten.unbind.int: _unbound_piece,

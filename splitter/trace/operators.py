@@ -16,9 +16,9 @@ ELEMENTWISE = frozenset(
     sigmoid silu gelu tanh exp log log1p log2 expm1 erf sqrt rsqrt reciprocal pow square
     leaky_relu elu celu selu softplus mish prelu where maximum minimum eq ne lt le gt ge
     logical_not logical_and logical_or logical_xor bitwise_not bitwise_and bitwise_or
-    _to_copy rsub floor ceil round trunc sign sin cos tan atan sinh cosh asinh acosh atanh
-    asin acos fmod remainder isnan isinf _prelu_kernel masked_fill full_like zeros_like
-    ones_like atan2 floor_divide softsign logit""".split()
+    bitwise_xor _to_copy rsub floor ceil round trunc sign sin cos tan atan sinh cosh asinh
+    acosh atanh asin acos fmod remainder isnan isinf _prelu_kernel masked_fill full_like
+    zeros_like ones_like atan2 floor_divide softsign logit""".split()
 )
 """Operators that compute each element from the elements at the same place (or broadcast)."""
 
@@ -107,12 +107,11 @@ MOVEMENT = frozenset(
 OTHERS = frozenset(
     """conv1d conv2d conv3d conv_transpose1d conv_transpose2d linear matmul mm bmm addmm baddbmm
     avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool1d
-    adaptive_avg_pool2d _adaptive_avg_pool2d max_pool2d_with_indices mean sum amax amin prod
-    max min argmax argmin any var softmax _softmax log_softmax _log_softmax layer_norm
-    native_layer_norm native_group_norm embedding index_select index gather cat stack topk
-    sort cumsum linalg_vector_norm upsample_nearest2d upsample_bilinear2d upsample_bicubic2d
-    grid_sampler_2d triu tril getitem clone scatter slice_scatter select_scatter split
-    unbind""".split()
+    adaptive_avg_pool2d _adaptive_avg_pool2d max_pool2d_with_indices mean sum amax amin max
+    min argmax argmin var softmax _softmax log_softmax _log_softmax layer_norm
+    native_layer_norm native_group_norm embedding index_select index gather cat stack cumsum
+    linalg_vector_norm upsample_nearest2d upsample_bilinear2d triu tril getitem clone
+    slice_scatter select_scatter""".split()
 )
 """The other operators that have a lowering."""
 
@@ -141,6 +140,10 @@ def scratch_bytes_of(node: fx.Node) -> int:
     name = operator_name(node)
     if name in ("conv1d", "conv2d", "conv3d"):
         return _padded_bytes(node)
+    if name in ("conv_transpose1d", "conv_transpose2d"):
+        return _transposed_bytes(node)
+    if name in ("matmul", "mm", "bmm", "addmm", "baddbmm"):
+        return _packed_bytes(node)
     if "softmax" in name:  # exponentials, maxima and totals
         return 3 * math.prod(shape_of(node.args[0])) * 4
     if name in ("layer_norm", "native_group_norm"):  # mean, squared deviation, scale of each row
@@ -180,3 +183,27 @@ def _padded_bytes(node: fx.Node) -> int:
     if groups == 1:
         return batch * channels * plane
     return min(batch * channels, channels // groups * _THREADS_WITH_OWN_SCRATCH) * plane
+
+
+def _packed_bytes(node: fx.Node) -> int:
+    """The copy of a product's right operand in blocks of columns."""
+    right = shape_of(node.args[2] if operator_name(node) in ("addmm", "baddbmm") else node.args[1])
+    if len(right) < 2:
+        return 0
+    return math.prod(right[:-1]) * (right[-1] + _WIDEST_BLOCK) * 4
+
+
+_WIDEST_BLOCK = 32
+
+
+def _transposed_bytes(node: fx.Node) -> int:
+    """The padded input, and the result sorted by phase before it is shuffled into place."""
+    batch, channels, *after = shape_of(node)
+    inner, _, *kernel = shape_of(node.args[1])
+    _, _, *before = shape_of(node.args[0])
+    given = node.args[3] if len(node.args) > 3 else 1
+    stride = [int(s) for s in given] if isinstance(given, list | tuple) else [int(given)]  # type: ignore[call-overload]
+    stride = stride * len(after) if len(stride) == 1 else stride
+    padded = [b + 2 * -(-k // s) + 1 for b, k, s in zip(before, kernel, stride, strict=True)]
+    phased = [e + 2 * s for e, s in zip(after, stride, strict=True)]
+    return batch * 4 * (inner * math.prod(padded) + channels * math.prod(phased))

@@ -32,8 +32,6 @@ class Anchor:
     """Axis of the result that holds the innermost positions (columns of a plain product)."""
     tile: Tile | None
     """The register tile that the operands were packed for; None where nothing is packed."""
-    is_matrix: bool = False
-    """Whether this is a product of two activations, not a convolution."""
 
 
 @dataclass
@@ -93,6 +91,24 @@ def broadcast_read(tensor: te.Tensor, index: Index) -> Expr:
 
 def _zero_if_unit(extent: Any, index: Any) -> Any:
     return tirx.const(0, "int32") if int(extent) == 1 else index
+
+
+def listed(value: Any, rank: int) -> list[int]:
+    """An ATen size argument, one number or one per axis, as one per axis."""
+    values = [int(v) for v in value] if isinstance(value, Sequence) else [int(value)]
+    return values * rank if len(values) == 1 else values
+
+
+def with_bias(
+    ctx: Context, node: fx.Node, product: te.Tensor, bias: object, axis: int
+) -> te.Tensor:
+    """``product`` plus the vector ``bias`` along ``axis``; as it is when there is none."""
+    if bias is None:
+        return product
+    values = ctx.tensor(bias)
+    return compute(
+        node, lambda *i: product(*i) + values(i[axis]), name=f"{safe_name(node.name)}_bias"
+    )
 
 
 def compute(node: fx.Node, body: Callable[..., Expr], name: str = "") -> te.Tensor:

@@ -63,6 +63,19 @@ def binary(function: Scalar) -> Converter:
     return convert
 
 
+def comparison(function: Scalar) -> Converter:
+    """Like `binary`; truth values are compared as numbers, which is what LLVM can do."""
+    return binary(lambda a, b: function(_number(a), _number(b)))
+
+
+def _number(x: Expr) -> Expr:
+    return x.astype("int8") if type_of(x) == "bool" else x
+
+
+def _differs(a: Expr, b: Expr) -> Expr:
+    return _number(a.astype("bool")) != _number(b.astype("bool"))
+
+
 def _bounds(low: str, high: str, defaults: tuple[float | None, float | None]) -> Converter:
     def convert(ctx: Context, node: fx.Node) -> te.Tensor:
         least = argument(node, 1, low, defaults[0])
@@ -269,18 +282,18 @@ CONVERTERS: Mapping[str, Converter] = {
     "maximum": binary(tirx.max),
     "minimum": binary(tirx.min),
     "atan2": binary(tirx.atan2),
-    "eq": binary(lambda a, b: a == b),
-    "ne": binary(lambda a, b: a != b),
-    "lt": binary(lambda a, b: a < b),
-    "le": binary(lambda a, b: a <= b),
-    "gt": binary(lambda a, b: a > b),
-    "ge": binary(lambda a, b: a >= b),
+    "eq": comparison(lambda a, b: a == b),
+    "ne": comparison(lambda a, b: a != b),
+    "lt": comparison(lambda a, b: a < b),
+    "le": comparison(lambda a, b: a <= b),
+    "gt": comparison(lambda a, b: a > b),
+    "ge": comparison(lambda a, b: a >= b),
     "logical_and": binary(lambda a, b: tirx.And(a.astype("bool"), b.astype("bool"))),
     "logical_or": binary(lambda a, b: tirx.Or(a.astype("bool"), b.astype("bool"))),
-    "logical_xor": binary(lambda a, b: a.astype("bool") != b.astype("bool")),
+    "logical_xor": binary(_differs),
     "bitwise_and": binary(lambda a, b: tirx.And(a, b) if type_of(a) == "bool" else a & b),
     "bitwise_or": binary(lambda a, b: tirx.Or(a, b) if type_of(a) == "bool" else a | b),
-    "bitwise_xor": binary(lambda a, b: a != b if type_of(a) == "bool" else a ^ b),
+    "bitwise_xor": binary(lambda a, b: _differs(a, b) if type_of(a) == "bool" else a ^ b),
     "logical_not": lambda ctx, node: compute(
         node, lambda *i: tirx.Not(ctx.tensor(node.args[0])(*i).astype("bool"))
     ),

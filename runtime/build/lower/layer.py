@@ -9,11 +9,12 @@ from torch import fx
 from tvm import te
 
 from runtime.build.lower import (
-    contraction,
+    convolution,
     elementwise,
     indexing,
     movement,
     pooling,
+    product,
     reduction,
 )
 from runtime.build.lower.collapse import collapse_axes
@@ -29,7 +30,8 @@ from splitter.trace.operators import is_view, operator_name
 _CONVERTERS: Mapping[str, Converter] = {
     **elementwise.CONVERTERS,
     **movement.CONVERTERS,
-    **contraction.CONVERTERS,
+    **convolution.CONVERTERS,
+    **product.CONVERTERS,
     **reduction.CONVERTERS,
     **pooling.CONVERTERS,
     **indexing.CONVERTERS,

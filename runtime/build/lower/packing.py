@@ -1,5 +1,6 @@
 """How a constant is stored for its kernel: as it is, or blocked by output channel."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,21 +11,48 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Axis 0 (output channels), padded to a multiple of ``block``, is split; its rest goes last.
+    """Output channels, padded to a multiple of ``block``, are split and their inner part goes last.
 
     A weight of shape (F, C, KH, KW) becomes (ceil(F / block), C, KH, KW, block): the kernel then
     reads the weights of one register tile as consecutive bytes.
     """
 
     block: int
+    phases: tuple[int, ...] = ()
+    """Strides of a transposed convolution, whose weight (C, F, KH, KW) is first sorted by output
+    phase: output x only meets taps r with (x + padding - r) divisible by the stride, so the taps
+    of each remainder form a small convolution of their own, with output channels (F, phases)."""
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the packed constant."""
-        return (-(-shape[0] // self.block), *shape[1:], self.block)
+        channels, *rest = self._sorted_shape(shape)
+        return (-(-channels // self.block), *rest, self.block)
 
     def apply(self, value: Array) -> Array:
         """The packed constant; padding is zero."""
-        padded = np.zeros((self.shape(value.shape)[0] * self.block, *value.shape[1:]), value.dtype)
+        value = self._sorted(value) if self.phases else value
+        blocks, *rest, block = Packing(self.block).shape(value.shape)
+        padded = np.zeros((blocks * block, *rest), value.dtype)
         padded[: value.shape[0]] = value
-        split = padded.reshape(-1, self.block, *value.shape[1:])
+        split = padded.reshape(-1, block, *value.shape[1:])
         return np.ascontiguousarray(np.moveaxis(split, 1, -1))
+
+    def _sorted_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if not self.phases:
+            return shape
+        inner, channels, *kernel = shape
+        taps = [-(-k // s) for k, s in zip(kernel, self.phases, strict=True)]
+        return (channels * math.prod(self.phases), inner, *taps)
+
+    def _sorted(self, value: Array) -> Array:
+        inner, channels, *kernel = value.shape
+        taps = [-(-k // s) for k, s in zip(kernel, self.phases, strict=True)]
+        filled = np.zeros(
+            (inner, channels, *(t * s for t, s in zip(taps, self.phases, strict=True))), value.dtype
+        )
+        filled[tuple(slice(extent) for extent in value.shape)] = value
+        pairs = [extent for t, s in zip(taps, self.phases, strict=True) for extent in (t, s)]
+        split = filled.reshape(inner, channels, *pairs)
+        rank = len(kernel)
+        order = (1, *(3 + 2 * k for k in range(rank)), 0, *(2 + 2 * k for k in range(rank)))
+        return split.transpose(order).reshape(self._sorted_shape(value.shape))

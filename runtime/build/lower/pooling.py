@@ -14,15 +14,11 @@ from runtime.build.lower.context import (
     argument,
     compute,
     dtype_of,
+    listed,
     safe_name,
     shape_of,
 )
 from runtime.build.lower.expressions import type_of
-
-
-def _listed(value: Any, rank: int) -> list[int]:
-    values = [int(v) for v in value] if isinstance(value, Sequence) else [int(value)]
-    return values * rank if len(values) == 1 else values
 
 
 def _inside(at: Sequence[Any], extents: Sequence[int]) -> Expr:
@@ -30,17 +26,17 @@ def _inside(at: Sequence[Any], extents: Sequence[int]) -> Expr:
 
 
 def _window(node: fx.Node, rank: int, stride_at: int) -> tuple[list[int], list[int], list[int]]:
-    kernel = _listed(argument(node, 1, "kernel_size"), rank)
+    kernel = listed(argument(node, 1, "kernel_size"), rank)
     stride = argument(node, stride_at, "stride", None)
-    padding = _listed(argument(node, stride_at + 1, "padding", 0), rank)
-    return kernel, _listed(stride, rank) if stride else kernel, padding
+    padding = listed(argument(node, stride_at + 1, "padding", 0), rank)
+    return kernel, listed(stride, rank) if stride else kernel, padding
 
 
 def _max_pool(ctx: Context, node: fx.Node) -> te.Tensor:
     source, result = ctx.tensor(node.args[0]), _first(node)
     rank = _rank(node)
     kernel, stride, padding = _window(node, rank, 2)
-    dilation = _listed(argument(node, 4, "dilation", 1), rank)
+    dilation = listed(argument(node, 4, "dilation", 1), rank)
     name = safe_name(node.name)
     extents = [int(e) for e in source.shape[-rank:]]
     taps = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(kernel)]

@@ -94,8 +94,8 @@ def _pad_first(sch: s_tir.Schedule, machine: Machine) -> set[str]:
     return done
 
 
-def schedule_plain_product(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) -> set[str]:
-    """Schedule a product whose operands are not packed: depthwise, grouped, activations only."""
+def schedule_plain_convolution(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) -> set[str]:
+    """Schedule a convolution whose weights are not packed: depthwise, grouped, transposed."""
     product = sch.get_sblock(anchor.block)
     consumers = list(sch.get_consumers(product))
     if not consumers:
@@ -105,34 +105,18 @@ def schedule_plain_product(sch: s_tir.Schedule, anchor: Anchor, machine: Machine
         (result,) = consumers
         sch.set_scope(product, 0, "local")
     loops = list(sch.get_loops(result))
-    rows, columns = loops[anchor.channel_axis], loops[anchor.space_axis]
-    outer = [x for x in loops if x not in (rows, columns)]
-    row_tile, column_tile = _plain_tile(sch, rows, columns, machine, anchor.is_matrix)
-    rows_o, rows_i = sch.split(rows, [None, row_tile])
+    channels, columns = loops[anchor.channel_axis], loops[anchor.space_axis]
+    outer = [x for x in loops if x not in (channels, columns)]
+    lanes = max(machine.lanes, 1)
+    column_tile = _best_divisor(extent(sch, columns), 4 * lanes, lanes)
     columns_o, columns_i = sch.split(columns, [None, column_tile])
-    lead = [*outer, rows_o] if anchor.is_matrix else [*outer[:1], rows_o]
-    rest = [columns_o] if anchor.is_matrix else [*outer[1:], columns_o]
-    sch.reorder(*lead, *rest, rows_i, columns_i)
-    shared = share(sch, lead, machine)
+    sch.reorder(*outer[:1], channels, *outer[1:], columns_o, columns_i)
+    shared = share(sch, [*outer[:1], channels], machine)
     sch.compute_at(product, columns_o, preserve_unit_loops=True)
     _schedule_accumulators(sch, product)
     if machine.lanes > 1 and column_tile > 1:
         sch.vectorize(columns_i)
-    sch.unroll(rows_i)
     return {anchor.block, name_of(sch, result)} | _pad_at(sch, shared, machine)
-
-
-def _plain_tile(
-    sch: s_tir.Schedule, rows: Any, columns: Any, machine: Machine, is_matrix: bool
-) -> tuple[int, int]:
-    lanes = max(machine.lanes, 1)
-    width = extent(sch, columns)
-    column_tile = _best_divisor(width, 4 * lanes if not is_matrix else 2 * lanes, lanes)
-    if not is_matrix:
-        return 1, column_tile
-    vectors = max(1, -(-column_tile // lanes))
-    limit = max(1, (machine.registers - vectors - 1) // vectors)
-    return _best_divisor(extent(sch, rows), min(limit, 8), 1), column_tile
 
 
 def _best_divisor(size: int, limit: int, multiple: int) -> int:

@@ -1,0 +1,184 @@
+"""Convolutions and transposed convolutions of one to three spatial axes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import fx
+from tvm import te, tirx
+from tvm.ir import Expr
+
+from runtime.build.lower.blocked import blocked_planes
+from runtime.build.lower.context import (
+    Anchor,
+    Context,
+    Converter,
+    argument,
+    dtype_of,
+    listed,
+    safe_name,
+    shape_of,
+    with_bias,
+)
+from runtime.build.lower.expressions import type_of
+from runtime.build.lower.packing import Packing
+from runtime.build.lower.tile import choose_tile
+
+
+def _padded(source: te.Tensor, low: Sequence[int], high: Sequence[int], name: str) -> te.Tensor:
+    """``source`` with zeros around its last axes."""
+    if not any([*low, *high]):
+        return source
+    lead = len(source.shape) - len(low)
+    low, high = [0] * lead + list(low), [0] * lead + list(high)
+    shape = [int(e) + a + b for e, a, b in zip(source.shape, low, high, strict=True)]
+
+    def body(*i: Expr) -> Expr:
+        index = [x - p for x, p in zip(i, low, strict=True)]
+        inside = [
+            c
+            for x, a, b, e in zip(index, low, high, source.shape, strict=True)
+            if a or b
+            for c in (x >= 0, x < e)
+        ]
+        return tirx.if_then_else(tirx.all(*inside), source(*index), tirx.const(0, type_of(source)))
+
+    return te.compute(shape, body, name=f"{name}_padded")
+
+
+def _convolution(ctx: Context, node: fx.Node) -> te.Tensor:
+    rank = len(shape_of(node)) - 2
+    stride = listed(argument(node, 3, "stride", 1), rank)
+    padding = listed(argument(node, 4, "padding", 0), rank)
+    dilation = listed(argument(node, 5, "dilation", 1), rank)
+    groups = argument(node, 6, "groups", 1)
+    weight_shape = shape_of(node.args[1])  # type: ignore[arg-type]
+    name = safe_name(node.name)
+    source = _padded(ctx.tensor(node.args[0]), padding, padding, name)
+    axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(weight_shape[1:])]
+
+    def at(spatial: Sequence[Any]) -> list[Any]:
+        taps = zip(spatial, stride, axes[1:], dilation, strict=True)
+        return [x * s + r * d for x, s, r, d in taps]
+
+    if groups == 1 and ctx.is_private_constant(node.args[1]) and dtype_of(node) == "float32":
+        depth = math.prod(weight_shape[1:])
+        tile = choose_tile(ctx.machine, weight_shape[0], shape_of(node)[-1], depth, stride[-1] == 1)
+        product = blocked_planes(
+            ctx,
+            name,
+            shape_of(node),
+            tile,
+            lambda n, x: source(n, axes[0], *at(x)),
+            ctx.packed(node.args[1], Packing(tile.channels)),
+            axes,
+        )
+        return with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
+    per_group, inner = weight_shape[0] // groups, weight_shape[1]
+    weight = ctx.tensor(node.args[1])
+
+    def channel(f: Any) -> Any:
+        if inner == 1 and per_group == 1:
+            return f
+        return tirx.floordiv(f, per_group) * inner + axes[0].var
+
+    ctx.anchor = Anchor(name, 1, len(shape_of(node)) - 1, None)
+    product = te.compute(
+        shape_of(node),
+        lambda n, f, *x: te.sum(source(n, channel(f), *at(x)) * weight(f, *axes), axis=axes),
+        name=name,
+    )
+    return with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
+
+
+def _transposed(ctx: Context, node: fx.Node) -> te.Tensor:
+    groups, dilation = argument(node, 6, "groups", 1), argument(node, 7, "dilation", 1)
+    plain = groups != 1 or any(d != 1 for d in listed(dilation, 1))
+    if plain or not ctx.is_private_constant(node.args[1]) or dtype_of(node) != "float32":
+        return _transposed_plain(ctx, node)
+    return _transposed_by_phase(ctx, node)
+
+
+def _transposed_by_phase(ctx: Context, node: fx.Node) -> te.Tensor:
+    """One stride-1 convolution whose output channels are (channel, phase), then a shuffle."""
+    rank = len(shape_of(node)) - 2
+    stride = listed(argument(node, 3, "stride", 1), rank)
+    padding = listed(argument(node, 4, "padding", 0), rank)
+    batch, channels, *after = shape_of(node)
+    inner, _, *kernel = shape_of(node.args[1])  # type: ignore[arg-type]
+    before = shape_of(node.args[0])[2:]  # type: ignore[arg-type]
+    taps = [-(-k // s) for k, s in zip(kernel, stride, strict=True)]
+    # Output x is phase (x + padding) % stride of base (x + padding) // stride.
+    first = [p // s for p, s in zip(padding, stride, strict=True)]
+    last = [(e - 1 + p) // s for e, p, s in zip(after, padding, stride, strict=True)]
+    name = safe_name(node.name)
+    low = [max(0, t - 1 - f) for t, f in zip(taps, first, strict=True)]
+    high = [max(0, b - e + 1) for b, e in zip(last, before, strict=True)]
+    source = _padded(ctx.tensor(node.args[0]), low, high, name)
+    axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate([inner, *taps])]
+    planes = (
+        batch,
+        channels * math.prod(stride),
+        *(b - f + 1 for b, f in zip(last, first, strict=True)),
+    )
+    tile = choose_tile(ctx.machine, planes[1], planes[-1], inner * math.prod(taps), True)
+
+    def read(n: Any, x: Sequence[Any]) -> Expr:
+        at = [v + f - r + pad for v, f, r, pad in zip(x, first, axes[1:], low, strict=True)]
+        return source(n, axes[0], *at)
+
+    weight = ctx.packed(node.args[1], Packing(tile.channels, tuple(stride)))
+    phased = blocked_planes(ctx, f"{name}_stored", planes, tile, read, weight, axes)
+
+    def shuffled(n: Expr, f: Expr, *x: Expr) -> Expr:
+        channel: Any = f
+        base: list[Any] = []
+        for v, s, p, start in zip(x, stride, padding, first, strict=True):
+            channel = channel * s + tirx.floormod(v + p, s)
+            base.append(tirx.floordiv(v + p, s) - start)
+        return phased(n, channel, *base)
+
+    product = te.compute(shape_of(node), shuffled, name=name)
+    return with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
+
+
+def _transposed_plain(ctx: Context, node: fx.Node) -> te.Tensor:
+    rank = len(shape_of(node)) - 2
+    stride = listed(argument(node, 3, "stride", 1), rank)
+    padding = listed(argument(node, 4, "padding", 0), rank)
+    groups = argument(node, 6, "groups", 1)
+    dilation = listed(argument(node, 7, "dilation", 1), rank)
+    source, weight = ctx.tensor(node.args[0]), ctx.tensor(node.args[1])
+    inner, per_group, *kernel = (int(e) for e in weight.shape)
+    name = safe_name(node.name)
+    channel = te.reduce_axis((0, inner // groups), name=f"{name}_rc")
+    taps = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(kernel)]
+
+    def term(n: Any, f: Any, *x: Any) -> Expr:
+        # Output x takes input i through tap r exactly when i * stride + r * dilation - padding = x.
+        numerators = [a + p - r * d for a, p, r, d in zip(x, padding, taps, dilation, strict=True)]
+        at = [tirx.floordiv(a, s) for a, s in zip(numerators, stride, strict=True)]
+        c = tirx.floordiv(f, per_group) * (inner // groups) + channel
+        meets = [tirx.floormod(a, s) == 0 for a, s in zip(numerators, stride, strict=True) if s > 1]
+        meets += [a >= 0 for a in numerators]
+        meets += [a < e for a, e in zip(at, source.shape[2:], strict=True)]
+        zero = tirx.const(0, type_of(source))
+        value = tirx.if_then_else(tirx.all(*meets), source(n, c, *at), zero)
+        return value * weight(c, tirx.floormod(f, per_group), *taps)
+
+    product = te.compute(
+        shape_of(node),
+        lambda n, f, *x: te.sum(term(n, f, *x), axis=[channel, *taps]),
+        name=name,
+    )
+    ctx.anchor = Anchor(name, 1, len(shape_of(node)) - 1, None)
+    return with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
+
+
+CONVERTERS: Mapping[str, Converter] = {
+    "conv1d": _convolution,
+    "conv2d": _convolution,
+    "conv3d": _convolution,
+    "conv_transpose1d": _transposed,
+    "conv_transpose2d": _transposed,
+}
