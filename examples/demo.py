@@ -53,9 +53,7 @@ def main() -> None:
     print_times(plan, times_s, period_s)
 
 
-def serve(
-    bundle: Bundle, inputs: list[np.ndarray]
-) -> tuple[list[np.ndarray], list[float], float]:
+def serve(bundle: Bundle, inputs: list[np.ndarray]) -> tuple[list[np.ndarray], list[float], float]:
     """Answers, seconds of each request alone, and seconds per request when pipelined."""
     answers: list[np.ndarray] = []
     times_s: list[float] = []
@@ -120,7 +118,9 @@ def print_times(plan: splitter.Plan, times_s: list[float], period_s: float) -> N
     table.add_column("predicted", justify="right")
     table.add_column("measured", justify="right")
     table.add_row(
-        "latency of one request", f"{plan.estimate.latency_s * 1e3:.2f} ms", f"{latency_s * 1e3:.2f} ms"
+        "latency of one request",
+        f"{plan.estimate.latency_s * 1e3:.2f} ms",
+        f"{latency_s * 1e3:.2f} ms",
     )
     table.add_row("requests per second, one at a time", "", f"{1 / latency_s:.1f}")
     table.add_row(

@@ -1,3 +1,78 @@
-"""Split one trained network over several devices and compile one native program for each."""
+"""Split one trained network over several devices and compile one native program for each.
+
+>>> program = splitter.load("mobilenet_v2")
+>>> plan = splitter.partition(program, "loopback3")
+>>> bundle = splitter.compile(program, plan, "loopback3", "build")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runtime.host.bundle import Bundle
+    from splitter.errors import SplitterError
+    from splitter.graph import Graph, Layer, Tensor
+    from splitter.pipeline import compile, partition, profile
+    from splitter.plan import Plan
+    from splitter.program import Program
+    from splitter.topology import Card, Constraints, Device, Link, Topology
+    from splitter.topology_file import load_topology
+    from splitter.tracing.load import load
+    from splitter.tracing.trace import trace
 
 __version__ = "0.1.0"
+
+__all__ = [
+    # what to do
+    "compile",
+    "load",
+    "load_topology",
+    "partition",
+    "profile",
+    "trace",
+    # what is passed around
+    "Bundle",
+    "Card",
+    "Constraints",
+    "Device",
+    "Graph",
+    "Layer",
+    "Link",
+    "Plan",
+    "Program",
+    "SplitterError",
+    "Tensor",
+    "Topology",
+]
+
+# Imported when first used: planning needs no torch, running a bundle needs neither torch nor TVM.
+_HOME = {
+    "Bundle": "runtime.host.bundle",
+    "Card": "splitter.topology",
+    "Constraints": "splitter.topology",
+    "Device": "splitter.topology",
+    "Graph": "splitter.graph",
+    "Layer": "splitter.graph",
+    "Link": "splitter.topology",
+    "Plan": "splitter.plan",
+    "Program": "splitter.program",
+    "SplitterError": "splitter.errors",
+    "Tensor": "splitter.graph",
+    "Topology": "splitter.topology",
+    "compile": "splitter.pipeline",
+    "load": "splitter.tracing.load",
+    "load_topology": "splitter.topology_file",
+    "partition": "splitter.pipeline",
+    "profile": "splitter.pipeline",
+    "trace": "splitter.tracing.trace",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'splitter' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

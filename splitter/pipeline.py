@@ -33,7 +33,9 @@ def profile_store() -> ProfileStore:
 
 def cost_table(graph: Graph, topology: Topology, *, measured: bool = True) -> CostTable:
     """Seconds of every layer on every device: measured where there is a profile, else roofline."""
-    return measured_costs(graph, topology, profile_store()) if measured else roofline(graph, topology)
+    if not measured:
+        return roofline(graph, topology)
+    return measured_costs(graph, topology, profile_store())
 
 
 def partition(
@@ -79,7 +81,7 @@ def partition(
     )
 
 
-def compile(  # noqa: A001 - the name people look for
+def compile(
     program: Program,
     plan: Plan,
     topology: Topology | str | Path,
@@ -100,14 +102,12 @@ def compile(  # noqa: A001 - the name people look for
     """
     where = topology if isinstance(topology, Topology) else load_topology(topology)
     _check_plan(program.graph, plan, where)
-    return build_bundle(
-        program, plan, where, Path(path), tolerance=tolerance, progress=progress
-    )
+    return build_bundle(program, plan, where, Path(path), tolerance=tolerance, progress=progress)
 
 
 def _check_plan(graph: Graph, plan: Plan, topology: Topology) -> None:
     if plan.topology != topology.name:
-        raise PlanError(f"the plan is for topology {plan.topology}, not {topology.name}; plan again")
+        raise PlanError(f"the plan is for {plan.topology}, not for {topology.name}; plan again")
     placed, known = set(plan.placement), set(graph.index)
     if placed != known:
         odd = sorted(placed ^ known)[0]

@@ -32,7 +32,7 @@ def compile_command(
     plan: options.PlanFile = None,
     tolerance: Annotated[
         float,
-        typer.Option(help="Allowed difference from the unsplit model, relative to its largest output."),
+        typer.Option(help="Allowed difference from the unsplit model's largest output, relative."),
     ] = 1e-4,
     json: options.Json = False,
 ) -> None:

@@ -112,6 +112,6 @@ def _pairs(option: str, given: list[str] | None) -> tuple[tuple[str, str], ...]:
     for text in given or []:
         layers, _, device = text.rpartition("=")
         if not layers or not device:
-            raise UsageError(f"{option} {text}: write LAYERS=DEVICE, for example 'features.1*=phone'")
+            raise UsageError(f"{option} {text}: write LAYERS=DEVICE, such as 'features.1*=phone'")
         pairs.append((layers, device))
     return tuple(pairs)

@@ -32,7 +32,9 @@ def plan_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the plan as JSON.")
     ] = None,
-    dot: Annotated[Path | None, typer.Option(help="Write a picture of the split for graphviz.")] = None,
+    dot: Annotated[
+        Path | None, typer.Option(help="Write a picture of the split for graphviz.")
+    ] = None,
     onnx: Annotated[
         Path | None, typer.Option(help="Write the layers as ONNX with pipeline_stage annotations.")
     ] = None,

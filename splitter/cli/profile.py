@@ -42,7 +42,12 @@ def profile_command(
     if json:
         print_json(
             [
-                {"card": card, "threads": threads, "layer": layer.name, "seconds": seconds[layer.signature]}
+                {
+                    "card": card,
+                    "threads": threads,
+                    "layer": layer.name,
+                    "seconds": seconds[layer.signature],
+                }
                 for (card, threads), seconds in found.items()
                 for layer in graph.layers
             ]
@@ -71,7 +76,8 @@ def _table(graph: Graph, device: Device, seconds: dict[str, float]) -> Table:
         total, predicted = total + measured, predicted + modelled
         table.add_row(*_row(layer, measured, modelled))
     table.add_section()
-    table.add_row("all", "", f"{graph.macs / 1e6:.1f}", f"{total * 1e6:.0f}", "", f"{predicted * 1e6:.0f}")
+    macs = f"{graph.macs / 1e6:.1f}"
+    table.add_row("all", "", macs, f"{total * 1e6:.0f}", "", f"{predicted * 1e6:.0f}")
     return table
 
 

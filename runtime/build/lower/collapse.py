@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import fx
 
-from splitter.trace.operators import is_elementwise, is_view, kind_of, operator_name
+from splitter.tracing.operators import is_elementwise, is_view, kind_of, operator_name
 
 aten = torch.ops.aten
 

@@ -25,7 +25,7 @@ from runtime.build.machine import Machine
 from splitter.errors import UnsupportedOperatorError
 from splitter.graph import Layer
 from splitter.program import Program
-from splitter.trace.operators import is_view, operator_name
+from splitter.tracing.operators import is_view, operator_name
 
 _CONVERTERS: Mapping[str, Converter] = {
     **elementwise.CONVERTERS,

@@ -6,8 +6,8 @@ from math import isclose, prod
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_ops.elementwise import Operand, as_number
-from splitter.trace.onnx_ops.node import OpNode
+from splitter.tracing.onnx_ops.elementwise import Operand, as_number
+from splitter.tracing.onnx_ops.node import OpNode
 
 
 def relu(node: OpNode, x: torch.Tensor) -> torch.Tensor:

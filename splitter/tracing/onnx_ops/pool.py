@@ -6,8 +6,8 @@ from math import prod
 
 import torch
 
-from splitter.trace.onnx_ops.node import OpNode
-from splitter.trace.onnx_ops.windows import Window, padded, window
+from splitter.tracing.onnx_ops.node import OpNode
+from splitter.tracing.onnx_ops.windows import Window, padded, window
 
 _AVERAGE: dict[int, Callable[..., torch.Tensor]] = {
     1: torch.nn.functional.avg_pool1d,

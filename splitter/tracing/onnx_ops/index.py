@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_ops.node import OpNode, is_known
+from splitter.tracing.onnx_ops.node import OpNode, is_known
 
 
 def gather(node: OpNode, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:

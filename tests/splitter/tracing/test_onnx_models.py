@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from splitter import zoo
-from splitter.trace.onnx_reader import fix_input_shapes
+from splitter.tracing.onnx_reader import fix_input_shapes
 from splitter.zoo.packages import find_package_file
 
 Shapes = Mapping[str, tuple[int, ...]]

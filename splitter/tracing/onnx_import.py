@@ -12,12 +12,12 @@ import torch
 from torch import fx
 
 from splitter.errors import ModelError, SplitterError, UnsupportedOperatorError
-from splitter.trace.onnx_ops import OPS, converter
-from splitter.trace.onnx_ops.node import Converter, OpNode
-from splitter.trace.onnx_patterns import fuse_patterns
-from splitter.trace.onnx_reader import read_onnx
-from splitter.trace.onnx_recorder import Recorder
-from splitter.trace.onnx_types import attribute_values, torch_dtype, torch_tensor
+from splitter.tracing.onnx_ops import OPS, converter
+from splitter.tracing.onnx_ops.node import Converter, OpNode
+from splitter.tracing.onnx_patterns import fuse_patterns
+from splitter.tracing.onnx_reader import read_onnx
+from splitter.tracing.onnx_recorder import Recorder
+from splitter.tracing.onnx_types import attribute_values, torch_dtype, torch_tensor
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from splitter.trace.onnx_ops.node import Converter, OpNode
+from splitter.tracing.onnx_ops.node import Converter, OpNode
 
 Reducer = Callable[[torch.Tensor, list[int], bool], torch.Tensor]
 

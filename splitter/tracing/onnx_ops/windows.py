@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_ops.node import OpNode
+from splitter.tracing.onnx_ops.node import OpNode
 
 
 @dataclass(frozen=True, slots=True)

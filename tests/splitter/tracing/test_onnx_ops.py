@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from splitter.errors import ModelError, UnsupportedOperatorError
-from splitter.trace.onnx_import import OnnxModel, import_onnx
+from splitter.tracing.onnx_import import OnnxModel, import_onnx
 
 Array = NDArray[Any]
 RANDOM = np.random.default_rng(0)

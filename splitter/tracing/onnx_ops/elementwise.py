@@ -1,7 +1,7 @@
 """Unary, binary, comparison and logic operators.
 
 Constants of one element become Python numbers: a kernel then has them as immediates, and the
-patterns of `splitter.trace.onnx_patterns` can see their values.
+patterns of `splitter.tracing.onnx_patterns` can see their values.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from functools import reduce
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_ops.node import Converter, OpNode, is_known
-from splitter.trace.onnx_types import torch_dtype
+from splitter.tracing.onnx_ops.node import Converter, OpNode, is_known
+from splitter.tracing.onnx_types import torch_dtype
 
 Number = bool | int | float
 Operand = torch.Tensor | Number

@@ -1,5 +1,5 @@
 """nn.Module, exported program or ONNX file -> `Program` in canonical form."""
 
-from splitter.trace.trace import trace
+from splitter.tracing.trace import trace
 
 __all__ = ["trace"]

@@ -2,8 +2,8 @@
 
 import torch
 
-from splitter.trace.onnx_ops.node import OpNode
-from splitter.trace.onnx_types import torch_dtype
+from splitter.tracing.onnx_ops.node import OpNode
+from splitter.tracing.onnx_types import torch_dtype
 
 
 def constant(node: OpNode) -> torch.Tensor:

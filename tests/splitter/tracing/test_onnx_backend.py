@@ -13,9 +13,9 @@ from onnx.backend.test.case import node as backend
 from onnx.backend.test.case.test_case import TestCase as Case
 
 from splitter.errors import ModelError, UnsupportedOperatorError
-from splitter.trace.onnx_import import import_onnx
-from splitter.trace.onnx_ops import OPS
-from splitter.trace.onnx_types import DTYPES
+from splitter.tracing.onnx_import import import_onnx
+from splitter.tracing.onnx_ops import OPS
+from splitter.tracing.onnx_types import DTYPES
 
 Array = NDArray[np.generic]
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from splitter.trace.onnx_patterns import SHAPE
+from splitter.tracing.onnx_patterns import SHAPE
 
 _ROLES: Mapping[Callable[..., Any], tuple[str, ...]] = {
     F.linear: ("input", "weight", "bias"),

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_ops.node import OpNode, is_known
+from splitter.tracing.onnx_ops.node import OpNode, is_known
 
 
 def matmul(node: OpNode, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

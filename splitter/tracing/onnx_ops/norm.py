@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_ops.node import OpNode
+from splitter.tracing.onnx_ops.node import OpNode
 
 
 def batch_normalization(

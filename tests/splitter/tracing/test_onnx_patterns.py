@@ -8,8 +8,8 @@ import torch
 from torch import fx
 from torch.nn import functional as F
 
-from splitter.trace.onnx_patterns import fuse_patterns
-from splitter.trace.onnx_recorder import Recorder
+from splitter.tracing.onnx_patterns import fuse_patterns
+from splitter.tracing.onnx_recorder import Recorder
 
 X = torch.linspace(-4, 4, 24).reshape(2, 3, 4)
 W, B = torch.linspace(0.5, 1.5, 4), torch.linspace(-1, 1, 4)

@@ -10,8 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from splitter.errors import ModelError
-from splitter.trace.onnx_import import load_onnx
-from splitter.trace.onnx_reader import read_onnx
+from splitter.tracing.onnx_import import load_onnx
+from splitter.tracing.onnx_reader import read_onnx
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3)
 

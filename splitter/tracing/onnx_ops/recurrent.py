@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_ops.node import OpNode
+from splitter.tracing.onnx_ops.node import OpNode
 
 State = tuple[torch.Tensor, ...]
 

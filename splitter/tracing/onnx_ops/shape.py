@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_ops.node import OpNode
+from splitter.tracing.onnx_ops.node import OpNode
 
 
 def identity(node: OpNode, x: torch.Tensor) -> torch.Tensor:

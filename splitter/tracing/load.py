@@ -11,10 +11,10 @@ from splitter import zoo
 from splitter.errors import ModelError
 from splitter.program import Program
 from splitter.suggest import did_you_mean
-from splitter.trace.export import input_shapes as exported_shapes
-from splitter.trace.export import open_dimensions
-from splitter.trace.onnx_import import load_onnx
-from splitter.trace.trace import trace
+from splitter.tracing.export import input_shapes as exported_shapes
+from splitter.tracing.export import open_dimensions
+from splitter.tracing.onnx_import import load_onnx
+from splitter.tracing.trace import trace
 
 Shapes = Mapping[str, tuple[int, ...]]
 

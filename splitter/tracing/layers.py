@@ -15,8 +15,8 @@ from torch import fx
 from splitter.errors import ModelError
 from splitter.graph import DTYPE_BYTES, Graph, Layer, Tensor
 from splitter.program import Program, dtype_name
-from splitter.trace.names import LayerNames
-from splitter.trace.operators import (
+from splitter.tracing.names import LayerNames
+from splitter.tracing.operators import (
     check_supported,
     is_elementwise,
     is_movement,

@@ -11,7 +11,7 @@ from math import ceil, floor
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_ops.node import OpNode
+from splitter.tracing.onnx_ops.node import OpNode
 
 
 def upsample(node: OpNode, x: torch.Tensor, scales: torch.Tensor | None = None) -> torch.Tensor:

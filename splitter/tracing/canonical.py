@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from splitter.program import constant_of, set_constant
-from splitter.trace.batch_norm import fold_batch_norms
+from splitter.tracing.batch_norm import fold_batch_norms
 
 aten = torch.ops.aten
 
@@ -174,7 +174,7 @@ def _unbound_piece(graph: fx.Graph, node: fx.Node, index: int) -> fx.Node:
 
 
 def _extreme_piece(graph: fx.Graph, node: fx.Node, index: int) -> fx.Node:
-    """max and min along an axis give values and positions: two reductions."""
+    """Max and min along an axis give values and positions: two reductions."""
     dim = _dim(node, 1)
     keepdim = bool(node.args[2]) if len(node.args) > 2 else False
     largest = node.target is aten.max.dim

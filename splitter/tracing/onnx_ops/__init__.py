@@ -6,7 +6,7 @@ A table of strings, ``module:function`` within this package; modules are importe
 from collections.abc import Mapping
 from importlib import import_module
 
-from splitter.trace.onnx_ops.node import Converter
+from splitter.tracing.onnx_ops.node import Converter
 
 OPS: Mapping[str, str] = {
     # element-wise

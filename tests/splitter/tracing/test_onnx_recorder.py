@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from splitter.trace.onnx_recorder import Recorder, attribute_path, identifier, in_role
+from splitter.tracing.onnx_recorder import Recorder, attribute_path, identifier, in_role
 
 
 def test_constants_fold_and_inputs_are_recorded() -> None:

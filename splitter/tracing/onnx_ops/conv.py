@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from splitter.trace.onnx_ops.node import OpNode
-from splitter.trace.onnx_ops.windows import padded, split_padding, window
+from splitter.tracing.onnx_ops.node import OpNode
+from splitter.tracing.onnx_ops.windows import padded, split_padding, window
 
 _FORWARD = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
 _TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}

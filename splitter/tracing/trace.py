@@ -7,9 +7,9 @@ import torch
 
 from splitter.errors import ModelError
 from splitter.program import Program
-from splitter.trace.canonical import canonicalize
-from splitter.trace.export import export_module, flat_module
-from splitter.trace.layers import group_layers
+from splitter.tracing.canonical import canonicalize
+from splitter.tracing.export import export_module, flat_module
+from splitter.tracing.layers import group_layers
 
 
 def trace(
