@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES = 1 << 16
 """What the operating system may hold at each end: small, or it would hide the link's pace."""
+_PIECE_BYTES = 1 << 18
+_GAP_S = 0.0005
+"""A sender that is silent for longer has left the link idle."""
 _STEP_S = 0.001
 """Time that one piece occupies the link, about."""
 _CONNECT_S = 10.0
@@ -122,12 +125,16 @@ class _Relay:
     def _pace(self, sender: socket.socket) -> None:
         """Let each piece occupy the link, and note when it arrives."""
         pace = self._link.bandwidth_bytes_per_s
-        piece_bytes = max(1, min(_BUFFER_BYTES, int(pace * _STEP_S)))
-        free_s = 0.0
+        piece_bytes = max(1, min(_PIECE_BYTES, int(pace * _STEP_S)))
+        free_s = awake_s = monotonic()
         while piece := sender.recv(piece_bytes):
-            free_s = max(free_s, monotonic()) + len(piece) / pace
+            # What was waiting while this thread overslept follows its predecessor without a gap.
+            if monotonic() - awake_s > _GAP_S:
+                free_s = monotonic()
+            free_s += len(piece) / pace
             self._pieces.put((free_s + self._link.latency_s, piece))
             sleep(max(0.0, free_s - monotonic()))
+            awake_s = monotonic()
 
     def _deliver(self, receiver: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -7,9 +7,12 @@ import os
 import platform
 import shutil
 import signal
+import socket
+import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +192,37 @@ def test_shaped_links(toys: Any, build: Build) -> None:
         assert time.end_ns - time.start_ns >= 2 * 30_000_000
 
 
-def test_nodes_that_run_already(chain: Bundle) -> None:
-    """`launch` starts them here, and a second host is no peer of theirs."""
-    with chain.launch(timeout_s=10), pytest.raises(DeploymentError, match="cannot connect"):
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def test_nodes_that_run_already(chain: Bundle, tmp_path: Path) -> None:
+    """As on several machines: each node with a peers file, then the host, which starts nothing."""
+    names = ("a", "b", "c", "host")
+    at = {n: f"127.0.0.1:{p}" for n, p in zip(names, free_ports(4), strict=True)}
+    peers = "".join(f'{name} = "{address}"\n' for name, address in at.items())
+    with ExitStack() as stack:
+        nodes = []
+        for name in names[:3]:
+            home = shutil.copytree(chain.path / "nodes" / name, tmp_path / name)
+            (home / "peers.toml").write_text(f'listen = "{at[name]}"\n[peers]\n{peers}')
+            node = subprocess.Popen([home / "node"], stdout=subprocess.DEVNULL)
+            nodes.append(stack.enter_context(node))
+            stack.callback(node.kill)
+        with chain.connect(at, timeout_s=10, listen=at["host"]) as deployment:
+            assert str(deployment) == "toy on nodes on other machines: running, 0 requests"
+            assert np.array_equal(deployment(x(1)), x(4))
+            assert sum(1 for _ in deployment.map([x(1)] * 10)) == 10
+        assert [node.wait(10) for node in nodes] == [0, 0, 0]
+
+
+def test_nobody_to_connect_to(chain: Bundle) -> None:
+    with pytest.raises(DeploymentError, match=r"cannot connect to node a at 127\.0\.0\.1:1"):
         chain.connect({"a": "127.0.0.1:1"}, timeout_s=0.3)
+    with pytest.raises(UsageError, match="'a:b' is no address"):
+        chain.connect({"a": "a:b"})
 
 
 # --- wrong inputs
@@ -314,7 +344,7 @@ def test_node_is_told_to_stop(chain: Bundle) -> None:
     with chain.launch(timeout_s=10) as deployment:
         deployment(x(1))
         os.kill(pid_of(chain, "b"), signal.SIGTERM)
-        with pytest.raises(DeploymentError, match="node b ended with exit code 0"):
+        with pytest.raises(DeploymentError, match=r"node [bc] ended with exit code 0"):
             deque(deployment.map(itertools.repeat(x(1))), maxlen=0)
 
 
