@@ -19,7 +19,6 @@ from splitter.partition.limits import (
     add_memory,
     add_refuted,
     add_sent_cap,
-    may_bind,
 )
 from splitter.partition.milp import MilpResult
 from splitter.partition.model import PlacementModel
@@ -32,6 +31,11 @@ OPTIMAL_GAP = 1e-6
 """Relative gap at which a plan counts as proved optimal; the solver itself is no finer."""
 _FIRST_PART = 0.3
 """Of the time left, for solving rows that memory may yet prove wrong."""
+_SEARCH_S = 3.0
+_SEARCH_PART = 0.15
+"""Longest time for a first plan, absolute and as a part of the whole."""
+_ANY_PART = 0.5
+"""Of the time left, for finding any plan at all when the search found none."""
 _ROUNDING = 1e-9
 _SCALE = 1000.0
 """Objective value that the solver sees for a typical plan; its tolerances are absolute."""
@@ -84,15 +88,16 @@ class _Search:
         self.best: Assignment | None = None
         self.best_value = inf
         self.bound = 0.0
-        self.tight = any(may_bind(problem, device) for device in range(problem.m))
 
     def run(self) -> tuple[Assignment | None, float]:
         """(best placement, bound); the bound is infinite when no placement exists."""
-        self._offer(first_plan(self.problem, self.objective, self.deadline_s))
+        began = monotonic()
+        patience_s = began + min(_SEARCH_S, _SEARCH_PART * (self.deadline_s - began))
+        self._offer(first_plan(self.problem, self.objective, patience_s))
         if self.objective == "latency":
             alone = (overlaps(self.problem, (d,) * self.problem.n) for d in range(self.problem.m))
             self.cuts = replace(self.cuts, exclusive=frozenset().union(*alone))
-        part = _FIRST_PART if self.tight else 1.0
+        part = _FIRST_PART if any(self.problem.may_overflow) else 1.0
         while monotonic() < self.deadline_s and not self._proved():
             result = self._solve_rows(part)
             if result.status == "infeasible":
@@ -100,11 +105,22 @@ class _Search:
             self.bound = max(self.bound, result.bound * self._unit())
             if result.values is None:
                 part = 1.0
+                if self._find_any():
+                    return None, inf
                 continue
             candidate = self._model.assignment(result.values)
             if not self._judge(candidate):
                 part = 1.0
         return self.best, self.bound
+
+    def _find_any(self) -> bool:
+        """Forget the objective until there is a plan; whether it is proved that there is none."""
+        if self.best is not None:
+            return False
+        some, impossible = find_any(self.problem, _ANY_PART * (self.deadline_s - monotonic()))
+        if some is not None:
+            self._offer(improve(self.problem, self.objective, some, self.deadline_s))
+        return impossible
 
     def _proved(self) -> bool:
         return self.best is not None and _closed(self.best_value, self.bound)

@@ -29,12 +29,16 @@ def value(problem: Problem, objective: Objective, assignment: Sequence[int]) -> 
 
 def overfull(problem: Problem, assignment: Sequence[int]) -> tuple[int, ...]:
     """Devices whose exact memory exceeds their limit."""
+    if not any(problem.may_overflow):
+        return ()
     used = memory_bytes(problem, assignment)
     return tuple(d for d in range(problem.m) if used[d] > problem.limits[d])
 
 
 def excess_bytes(problem: Problem, assignment: Sequence[int]) -> int:
     """By how much all devices together exceed their limits."""
+    if not any(problem.may_overflow):
+        return 0
     used = memory_bytes(problem, assignment)
     return sum(max(0, u - limit) for u, limit in zip(used, problem.limits, strict=True))
 

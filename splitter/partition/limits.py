@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from splitter.memory import NODE_OVERHEAD_BYTES, aligned
 from splitter.partition.milp import ONE, Terms, combine
 from splitter.partition.model import PlacementModel
-from splitter.partition.problem import Problem
 
 MIB = float(2**20)
 
@@ -48,6 +47,7 @@ class Cuts:
 def memory_terms(model: PlacementModel, device: int, cuts: Cuts) -> list[Terms]:
     """Lower bounds, in MiB, on the memory of ``device``: one expression per step that may peak."""
     crossing = _crossing_columns(model, device, cuts)
+    # One column for what every step shares keeps the rows short.
     base = _base(model, device, crossing)
     return [combine((base, 1.0), (live, 1.0)) for live in _live(model, device, crossing)]
 
@@ -115,22 +115,11 @@ def _crossing_columns(model: PlacementModel, device: int, cuts: Cuts) -> dict[in
     return columns
 
 
-def may_bind(problem: Problem, device: int) -> bool:
-    """Whether some placement could exceed the device's memory."""
-    most = (
-        NODE_OVERHEAD_BYTES
-        + problem.graph.total_weight_bytes
-        + (problem.slots + 1) * sum(aligned(wire.bytes) for wire in problem.wires)
-        + sum(aligned(layer.scratch_bytes) for layer in problem.graph.layers)
-    )
-    return most > problem.limits[device]
-
-
 def add_memory(model: PlacementModel, cuts: Cuts) -> None:
     """Keep every device within its limit, as far as rows can tell."""
     problem = model.problem
     for device in range(problem.m):
-        if device in problem.closed or not may_bind(problem, device):
+        if device in problem.closed or not problem.may_overflow[device]:
             continue
         # All sizes are whole bytes, so half a byte absorbs rounding and admits nothing.
         limit = {ONE: (problem.limits[device] + 0.5) / MIB}

@@ -13,7 +13,7 @@ import networkx as nx
 
 from splitter.costs import CostTable
 from splitter.graph import Graph
-from splitter.memory import NODE_OVERHEAD_BYTES, plan_memory
+from splitter.memory import NODE_OVERHEAD_BYTES, aligned, plan_memory
 from splitter.partition.rules import allowed_devices
 from splitter.schedule import node_schedules
 from splitter.topology import Constraints, Link, Topology
@@ -137,6 +137,14 @@ class Problem:
         return tuple(tuple(number[t] for t in layer.inputs) for layer in self.graph.layers)
 
     @cached_property
+    def feeds(self) -> tuple[tuple[tuple[int, Mapping[tuple[int, int], float]], ...], ...]:
+        """Per layer and wire read: (producer, seconds between each two devices)."""
+        seconds = [{key: r.seconds for key, r in routes.items()} for routes in self.routes]
+        return tuple(
+            tuple((self.wires[w].producer, seconds[w]) for w in reads) for reads in self.reads
+        )
+
+    @cached_property
     def makes(self) -> tuple[tuple[int, ...], ...]:
         """Wire numbers that each layer makes."""
         number = {wire.name: i for i, wire in enumerate(self.wires)}
@@ -146,6 +154,17 @@ class Problem:
     def closed(self) -> frozenset[int]:
         """Devices too small for the node program itself; nothing may even pass through them."""
         return frozenset(d for d, limit in enumerate(self.limits) if limit < NODE_OVERHEAD_BYTES)
+
+    @cached_property
+    def may_overflow(self) -> tuple[bool, ...]:
+        """Per device: whether some placement could exceed its memory."""
+        most = (
+            NODE_OVERHEAD_BYTES
+            + self.graph.total_weight_bytes
+            + (self.slots + 1) * sum(aligned(wire.bytes) for wire in self.wires)
+            + sum(aligned(layer.scratch_bytes) for layer in self.graph.layers)
+        )
+        return tuple(most > limit for limit in self.limits)
 
     @cached_property
     def routes(self) -> tuple[Mapping[tuple[int, int], Route], ...]:
@@ -240,10 +259,16 @@ def timing(problem: Problem, assignment: Sequence[int]) -> Timing:
     """
     free = [0.0] * problem.m
     start, finish = [0.0] * problem.n, [0.0] * problem.n
+    source = problem.source
     for layer, device in enumerate(assignment):
         ready = free[device]
-        for w in problem.reads[layer]:
-            ready = max(ready, arrival_s(problem, assignment, finish, w, device))
+        for producer, seconds in problem.feeds[layer]:
+            home = source if producer == INPUT else assignment[producer]
+            here = 0.0 if producer == INPUT else finish[producer]
+            if home != device:
+                here += seconds.get((home, device), inf)
+            if here > ready:
+                ready = here
         start[layer] = ready
         finish[layer] = free[device] = ready + problem.compute[layer][device]
     outputs = (w for w, wire in enumerate(problem.wires) if wire.is_output)

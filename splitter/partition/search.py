@@ -27,15 +27,28 @@ def first_plan(problem: Problem, objective: Objective, deadline_s: float) -> Ass
     closest: tuple[int, Assignment] | None = None
     for split, _ in ranked:
         if monotonic() > deadline_s:
-            return None
+            break
         if broken_rules(problem, split):
+            continue
+        if closest is not None and _weights_excess(problem, split) >= closest[0]:
             continue
         excess = excess_bytes(problem, split)
         if not excess:
             return improve(problem, objective, split, deadline_s)
         if closest is None or excess < closest[0]:
             closest = excess, split
-    return repair(problem, objective, closest[1], deadline_s) if closest else None
+    if closest is None:
+        return None
+    return repair(problem, objective, closest[1], deadline_s + _REPAIR_S)
+
+
+def _weights_excess(problem: Problem, assignment: Assignment) -> int:
+    """A quick lower bound on `excess_bytes`."""
+    held: list[set[str]] = [set() for _ in range(problem.m)]
+    for layer, device in zip(problem.graph.layers, assignment, strict=True):
+        held[device].update(layer.weights)
+    sizes = (sum(problem.graph.weight_bytes[w] for w in names) for names in held)
+    return sum(max(0, size - limit) for size, limit in zip(sizes, problem.limits, strict=True))
 
 
 def repair(
@@ -108,32 +121,34 @@ def improve(
     problem: Problem, objective: Objective, assignment: Assignment, deadline_s: float
 ) -> Assignment:
     """Repeat the first move that makes the plan better until none does."""
-    best, score = assignment, _score(problem, objective, assignment)
+    best = assignment
     moved = True
     while moved and monotonic() < deadline_s:
         moved = False
+        score = [value(problem, goal, best) for goal in _goals(objective)]
         for candidate in _moves(problem, best):
-            found = _score(problem, objective, candidate)
-            if _better(found, score) and fits(problem, candidate):
-                best, score, moved = candidate, found, True
+            if _better(problem, objective, candidate, score) and fits(problem, candidate):
+                best, moved = candidate, True
                 break
             if monotonic() > deadline_s:
                 break
     return best
 
 
-def _score(problem: Problem, objective: Objective, assignment: Sequence[int]) -> tuple[float, ...]:
-    """The objective first; the other two decide ties."""
-    others = [other for other in OBJECTIVES if other != objective]
-    return tuple(value(problem, o, assignment) for o in (objective, *others))
+def _goals(objective: Objective) -> list[Objective]:
+    """The objective first; the others decide ties."""
+    return [objective, *(other for other in OBJECTIVES if other != objective)]
 
 
-def _better(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Lexicographically smaller by more than rounding."""
-    for a, b in zip(one, other, strict=True):
-        if a < b * (1 - 1e-9):
+def _better(
+    problem: Problem, objective: Objective, candidate: Assignment, score: Sequence[float]
+) -> bool:
+    """Whether the candidate is lexicographically smaller by more than rounding."""
+    for goal, known in zip(_goals(objective), score, strict=True):
+        found = value(problem, goal, candidate)
+        if found < known * (1 - 1e-9):
             return True
-        if a > b * (1 + 1e-9):
+        if found > known * (1 + 1e-9):
             return False
     return False
 
