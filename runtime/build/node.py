@@ -8,7 +8,7 @@ from pathlib import Path
 from runtime.build.emit import NodeSource, emit_tables
 from runtime.build.kernels import Progress, compile_layers
 from runtime.build.machine import machine_of
-from runtime.build.toolchain import DEVICE_SOURCES, compiler_version, link_node
+from runtime.build.toolchain import COMPILER_FLAGS, DEVICE_SOURCES, compiler_version, link_node
 from runtime.build.weights import WeightsFile, write_weights
 from splitter.cost.measured import cache_directory
 from splitter.errors import PlanError
@@ -111,7 +111,7 @@ const NodeTables node_tables = {.version = NODE_TABLES_VERSION, .node = "bare", 
 
 def _bare_program_bytes(processor: str) -> int:
     """Size of a node program without any kernel, linked once per toolchain and kept."""
-    digest = hashlib.sha256(f"{compiler_version()} {processor}".encode())
+    digest = hashlib.sha256(f"{compiler_version()} {processor} {COMPILER_FLAGS}".encode())
     for source in sorted(DEVICE_SOURCES.glob("*.[ch]")):
         digest.update(source.read_bytes())
     kept = cache_directory() / "bare" / digest.hexdigest()[:16]

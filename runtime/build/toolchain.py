@@ -16,7 +16,7 @@ ZIG_TARGETS: Mapping[str, str] = {
     "riscv64": "riscv64-linux-musl",
 }
 DEVICE_SOURCES = Path(__file__).parent.parent / "device"
-_FLAGS = (
+COMPILER_FLAGS = (
     "-std=c11",
     "-D_GNU_SOURCE",
     "-O2",
@@ -60,7 +60,7 @@ def link_node(processor: str, tables: Path, objects: Iterable[Path], output: Pat
     command = [
         *(sys.executable, "-m", "ziglang", "cc"),
         *("-target", ZIG_TARGETS[processor]),
-        *_FLAGS,
+        *COMPILER_FLAGS,
         # Where the sources happen to lie must not show in the program.
         *(f"-ffile-prefix-map={DEVICE_SOURCES}=.", f"-ffile-prefix-map={tables.parent}=."),
         f"-I{DEVICE_SOURCES}",

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 Report = Callable[[int, int, str], None]
 
-out = Console(highlight=False)
+# Tables are laid out for 100 columns; a pipe or file has no width of its own.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 err = Console(stderr=True, highlight=False)
 
 
