@@ -84,7 +84,7 @@ def _links(links: tuple[LinkTime, ...]) -> Table:
 
 
 def _memory(memory: tuple[NodeMemory, ...]) -> Table:
-    table = _table("Memory", "node", "peak MB", "planned MB", "granted MB", numbers=3)
+    table = _table("Memory", "node", "peak MB", "plan + 4 MB", "granted MB", numbers=3)
     for node in memory:
         if node.emulated:
             peak = "emulated, not measured"
