@@ -12,7 +12,7 @@ from typing import Literal
 
 from splitter.errors import InfeasibleError, PlanError
 from splitter.partition.judge import broken_rules, value
-from splitter.partition.learn import learn_memory, overlaps
+from splitter.partition.learn import learn_memory, likely_overlaps, overlaps
 from splitter.partition.limits import (
     Cuts,
     add_closed,
@@ -95,8 +95,8 @@ class _Search:
         patience_s = began + min(_SEARCH_S, _SEARCH_PART * (self.deadline_s - began))
         self._offer(first_plan(self.problem, self.objective, patience_s))
         if self.objective == "latency":
-            alone = (overlaps(self.problem, (d,) * self.problem.n) for d in range(self.problem.m))
-            self.cuts = replace(self.cuts, exclusive=frozenset().union(*alone))
+            pairs = likely_overlaps(self.problem) | overlaps(self.problem, (0,) * self.problem.n)
+            self.cuts = replace(self.cuts, exclusive=pairs)
         part = _FIRST_PART if any(self.problem.may_overflow) else 1.0
         while monotonic() < self.deadline_s and not self._proved():
             result = self._solve_rows(part)

@@ -82,6 +82,8 @@ def _conflict(problem: Problem, deadline_s: float) -> list[Rule]:
     kept = _rules(problem)
     memory = [rule for rule in kept if rule.kind == "memory"]
     others = [rule for rule in kept if rule.kind != "memory"]
+    if _too_large_anywhere(problem):
+        return memory
     if _impossible(problem, memory):
         kept = memory
     elif _impossible(problem, others):
@@ -132,6 +134,12 @@ def _need_bytes(problem: Problem, layer: int) -> int:
         tensors += copies * aligned(wire.bytes)
     weights = problem.graph.layer_weight_bytes(record)
     return NODE_OVERHEAD_BYTES + weights + tensors + aligned(record.scratch_bytes)
+
+
+def _too_large_anywhere(problem: Problem) -> bool:
+    """Whether some layer fits on no device at all, which settles the question at once."""
+    roomiest = max(problem.limits)
+    return any(_need_bytes(problem, layer) > roomiest for layer in range(problem.n))
 
 
 def _largest_layer(problem: Problem) -> str:

@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import networkx as nx
+
 from splitter.partition.judge import overfull
 from splitter.partition.limits import Crossing, Cuts, Refuted
 from splitter.partition.problem import Assignment, Problem, arrival_s, hops, timing
 from splitter.schedule import node_schedules
+
+_NEARBY = 3
+"""Distance in graph order within which parallel layers are kept apart from the outset."""
 
 
 def learn_memory(problem: Problem, assignment: Assignment, cuts: Cuts) -> Cuts:
@@ -53,6 +58,19 @@ def _reasons(problem: Problem, w: int) -> list[Crossing]:
         for fresh in problem.reads[waits]
         if fresh != w and problem.wires[fresh].producer != wire.producer
     ]
+
+
+def likely_overlaps(problem: Problem) -> frozenset[tuple[int, int]]:
+    """Pairs of layers close to one another in graph order with no path between them."""
+    dag = problem.graph.dag()
+    index = problem.graph.index
+    found: set[tuple[int, int]] = set()
+    for layer in problem.graph.layers:
+        later = index[layer.name]
+        before = {index[name] for name in nx.ancestors(dag, layer.name)}
+        nearby = range(max(0, later - _NEARBY), later)
+        found |= {(earlier, later) for earlier in nearby if earlier not in before}
+    return frozenset(found)
 
 
 def overlaps(problem: Problem, assignment: Sequence[int]) -> frozenset[tuple[int, int]]:
