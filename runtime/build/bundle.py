@@ -25,12 +25,14 @@ from splitter.graph import Tensor
 from splitter.plan import Plan, plan_to_dict
 from splitter.program import Program
 from splitter.report.plan_report import plan_text
-from splitter.schedule import HOST, NodeSchedule, node_schedules
+from splitter.schedule import NodeSchedule, node_schedules
 from splitter.topology import Topology
 from splitter.topology_file import save_topology
 
 TOLERANCE = 1e-4
 """Largest difference from the unsplit model, relative to the largest magnitude of each output."""
+HOST_ADDRESS = "127.0.0.1:47100"
+"""Where the sink's node delivers results unless its peers file is changed: a host beside it."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,10 @@ def _write_json(path: Path, data: Any) -> None:
 def _write_peers(path: Path, topology: Topology, schedule: NodeSchedule) -> None:
     """Addresses as the topology gives them; a launcher on one machine supplies its own."""
     own = topology.by_name[schedule.device]
-    targets = dict.fromkeys(peer for _, peer in schedule.sends if peer != HOST)
-    addresses = {
-        name: f"{topology.by_name[name].host}:{topology.by_name[name].port}" for name in targets
-    }
+    addresses: dict[str, str] = {}
+    for name in dict.fromkeys(peer for _, peer in schedule.sends):
+        device = topology.by_name.get(name)
+        addresses[name] = HOST_ADDRESS if device is None else f"{device.host}:{device.port}"
     path.write_text(tomli_w.dumps({"listen": f"{own.host}:{own.port}", "peers": addresses}))
 
 
@@ -125,7 +127,8 @@ def _write_golden(folder: Path, program: Program, plan: Plan) -> None:
     names = program.graph
     cut = dict.fromkeys(transfer.tensor for transfer in plan.transfers)
     for file, wanted in (("input", names.inputs), ("output", names.outputs), ("cut", cut)):
-        np.savez(folder / f"{file}.npz", **{name: _array(tensors[name]) for name in wanted})
+        arrays = {name: _array(tensors[name]) for name in wanted}
+        np.savez(folder / f"{file}.npz", allow_pickle=False, **arrays)
 
 
 def _array(value: torch.Tensor) -> "np.typing.NDArray[Any]":

@@ -21,12 +21,13 @@ void compute_call(uint32_t index, Slot *slot) {
 
 static void run_stage(Slot *slot, uint32_t index) {
   const NodeStage *stage = &node_tables.stages[index];
-  uint64_t request = slot->request, start_ns = now_ns();
+  uint64_t request = slot->request, start_ns = now_ns(), end_ns = start_ns;
   for (uint32_t i = 0; i < stage->call_count; i++) {
     compute_call(stage->first_call + i, slot);
+    end_ns = now_ns(); /* waking the sender below may cost this thread its processor */
     send_after(AFTER_CALL, stage->first_call + i, slot);
   }
-  trace_event("stage", request, index, start_ns, now_ns());
+  trace_event("stage", request, index, start_ns, end_ns);
   slots_computed(slot);
 }
 

@@ -12,7 +12,7 @@ from splitter.errors import PlanError, SplitterError
 from splitter.files import write_whole
 from splitter.plan import Plan, plan_from_dict, plan_to_dict
 from splitter.program import Program
-from splitter.topology import Topology
+from splitter.topology import Constraints, Topology
 from splitter.topology_file import load_topology
 
 
@@ -79,7 +79,7 @@ def make_plan(
     topology: Topology,
     *,
     objective: options.Goal,
-    constraints: options.Constraints,
+    constraints: Constraints,
     slots: int,
     time_limit_s: float,
     roofline: bool,

@@ -133,7 +133,9 @@ def _preprocess(bundle: "Bundle", photo: Photo | None) -> Any:
 
     def prepared(image: Image.Image) -> Array:
         resized = image.convert("RGB").resize((first.shape[3], first.shape[2]))
-        pixels = (np.asarray(resized, np.float32) - np.float32(mean)) / np.float32(scale)
+        pixels = (np.asarray(resized, np.float32) - np.array(mean, np.float32)) / np.array(
+            scale, np.float32
+        )
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]).astype(first.dtype)
 
     return prepared
@@ -190,7 +192,7 @@ def _save(path: Path, graph: Graph, results: Mapping[str, tuple[Array, ...]]) ->
     }
     draft = path.with_name(f".{path.name}.draft.npz")
     try:
-        np.savez(draft, **arrays)
+        np.savez(draft, allow_pickle=False, **arrays)
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from splitter.program import constant_of, set_constant
+from splitter.tracing.arguments import argument, shape_of
 from splitter.tracing.batch_norm import fold_batch_norms
 
 aten = torch.ops.aten
@@ -90,12 +91,12 @@ def _is_no_op(node: fx.Node) -> bool:
     source = node.args[0]
     assert isinstance(source, fx.Node)
     before, after = source.meta["val"], node.meta["val"]
-    if before.shape != after.shape or before.dtype != after.dtype:
+    if before.shape != after.shape or before.dtype is not after.dtype:
         return False
     if node.target is aten.permute.default:
-        return list(node.args[1]) == list(range(before.dim()))  # type: ignore[arg-type]
+        return list(argument(node, 1, "dims")) == list(range(before.dim()))
     if node.target is aten.slice.Tensor:
-        return len(node.args) < 5 or node.args[4] == 1
+        return bool(argument(node, 4, "step", 1) == 1)
     return True
 
 
@@ -111,10 +112,8 @@ def _views_to_reshapes(graph: fx.Graph) -> None:
 
 def _keeps_order(permute: fx.Node) -> bool:
     """Whether only axes of extent 1 move."""
-    source, order = permute.args
-    assert isinstance(source, fx.Node)
-    shape = source.meta["val"].shape
-    moved = [axis % len(shape) for axis in order]  # type: ignore[union-attr]
+    shape = shape_of(permute.args[0])
+    moved = [int(axis) % len(shape) for axis in argument(permute, 1, "dims")]
     long = [axis for axis in moved if shape[axis] != 1]
     return long == sorted(long)
 
@@ -136,7 +135,7 @@ def _split_tuples(graph: fx.Graph) -> None:
         for user in list(node.users):
             assert user.target is operator.getitem
             with graph.inserting_before(user):
-                piece = _PIECES[node.target](graph, node, int(user.args[1]))  # type: ignore[arg-type]
+                piece = _PIECES[node.target](graph, node, argument(user, 1, "index"))
             piece.meta["val"] = user.meta["val"]
             user.replace_all_uses_with(piece)
             graph.erase_node(user)
@@ -155,11 +154,7 @@ def _instance_to_group_norms(graph: fx.Graph) -> None:
 
 
 def _dim(node: fx.Node, position: int) -> int:
-    dim = node.kwargs.get("dim", node.args[position] if len(node.args) > position else 0)
-    assert isinstance(dim, int)
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    return dim % source.meta["val"].dim()
+    return int(argument(node, position, "dim", 0)) % len(shape_of(node.args[0]))
 
 
 def _sized_piece(graph: fx.Graph, node: fx.Node, index: int) -> fx.Node:
@@ -201,7 +196,8 @@ def _fold_constants(module: fx.GraphModule) -> None:
         values = fx.node.map_arg(
             (node.args, node.kwargs), lambda n: constant_of(module, str(n.target))
         )
-        result = node.target(*values[0], **values[1])  # type: ignore[operator]
+        assert callable(node.target)
+        result = node.target(*values[0], **values[1])
         if not isinstance(result, torch.Tensor) or _grows(values, result):
             continue
         replace_with_constant(module, node, f"folded.{node.name}", result.contiguous())

@@ -55,7 +55,8 @@ def export_module(
         model = _export(model, inputs, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return model.run_decompositions(_decompositions())
+        decomposed: ExportedProgram = model.run_decompositions(_decompositions())
+    return decomposed
 
 
 def _export(
@@ -111,7 +112,7 @@ def _user_inputs(program: ExportedProgram) -> list[fx.Node]:
 
 
 def _decompositions() -> Any:
-    table = torch.export.default_decompositions()
+    table: Any = torch.export.default_decompositions()
     for operator in list(table):
         if str(operator).split(".")[1:2] and str(operator).split(".")[1] in _KEPT:
             table.pop(operator)

@@ -15,6 +15,7 @@ from torch import fx
 from splitter.errors import ModelError
 from splitter.graph import DTYPE_BYTES, Graph, Layer, Tensor
 from splitter.program import Program, dtype_name
+from splitter.tracing.arguments import operator_name, shape_of
 from splitter.tracing.names import LayerNames
 from splitter.tracing.operators import (
     check_supported,
@@ -22,11 +23,8 @@ from splitter.tracing.operators import (
     is_movement,
     is_view,
     kind_of,
-    macs_of,
-    operator_name,
-    scratch_bytes_of,
-    shape_of,
 )
+from splitter.tracing.work import macs_of, scratch_bytes_of
 
 
 @dataclass(slots=True)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import fx
 
-from splitter.tracing.operators import is_elementwise, is_view, operator_name
+from splitter.tracing.arguments import operator_name
+from splitter.tracing.operators import is_elementwise, is_view
 
 _LEAVES = ("weight", "bias", "folded_bias", "in_proj_weight", "in_proj_bias")
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import fx
 
-from splitter.tracing.operators import is_elementwise, is_view, kind_of, operator_name
+from splitter.tracing.arguments import operator_name
+from splitter.tracing.operators import is_elementwise, is_view, kind_of
 
 aten = torch.ops.aten
 

@@ -15,6 +15,7 @@ from runtime.build.lower.packing import Packing
 from runtime.build.lower.tile import Tile
 from runtime.build.machine import Machine
 from splitter.program import dtype_name
+from splitter.tracing.arguments import shape_of
 
 Converter = Callable[["Context", fx.Node], te.Tensor]
 Index = Sequence[Any]
@@ -65,21 +66,9 @@ class Context:
         )
 
 
-def shape_of(node: fx.Node) -> tuple[int, ...]:
-    """Static shape of a node's value."""
-    return tuple(int(extent) for extent in node.meta["val"].shape)
-
-
 def dtype_of(node: fx.Node) -> str:
     """Element type of a node's value."""
     return dtype_name(node.meta["val"].dtype)
-
-
-def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
-    """An ATen argument by position or keyword."""
-    if len(node.args) > position:
-        return node.args[position]
-    return node.kwargs.get(name, default)
 
 
 def broadcast_read(tensor: te.Tensor, index: Index) -> Expr:
@@ -91,12 +80,6 @@ def broadcast_read(tensor: te.Tensor, index: Index) -> Expr:
 
 def _zero_if_unit(extent: Any, index: Any) -> Any:
     return tirx.const(0, "int32") if int(extent) == 1 else index
-
-
-def listed(value: Any, rank: int) -> list[int]:
-    """An ATen size argument, one number or one per axis, as one per axis."""
-    values = [int(v) for v in value] if isinstance(value, Sequence) else [int(value)]
-    return values * rank if len(values) == 1 else values
 
 
 def with_bias(
@@ -129,20 +112,14 @@ def numel(node: fx.Node) -> int:
     return prod(shape_of(node))
 
 
-def promoted_dtype(operands: Sequence[object]) -> str:
-    """The type in which torch computes on these operands (fx nodes and Python numbers)."""
-    values = [
-        torch.empty(o.meta["val"].shape, dtype=o.meta["val"].dtype, device="meta")
-        if isinstance(o, fx.Node)
-        else o
-        for o in operands
-    ]
-    result = values[0]
-    dtype = result.dtype if isinstance(result, torch.Tensor) else None
-    for value in values[1:]:
-        dtype = torch.result_type(result, value)  # type: ignore[arg-type]
-        result = torch.empty(
-            result.shape if isinstance(result, torch.Tensor) else (), dtype=dtype, device="meta"
-        )
-    assert dtype is not None
-    return dtype_name(dtype)
+def promoted_dtype(left: object, right: object) -> str:
+    """The type in which torch computes on two operands, each an fx node or a Python number."""
+    a, b = _meta(left), _meta(right)
+    return dtype_name(torch.result_type(a, b))
+
+
+def _meta(operand: object) -> Any:
+    if not isinstance(operand, fx.Node):
+        return operand
+    value = operand.meta["val"]
+    return torch.empty(value.shape, dtype=value.dtype, device="meta")

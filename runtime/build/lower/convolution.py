@@ -9,20 +9,11 @@ from tvm import te, tirx
 from tvm.ir import Expr
 
 from runtime.build.lower.blocked import blocked_planes
-from runtime.build.lower.context import (
-    Anchor,
-    Context,
-    Converter,
-    argument,
-    dtype_of,
-    listed,
-    safe_name,
-    shape_of,
-    with_bias,
-)
+from runtime.build.lower.context import Anchor, Context, Converter, dtype_of, safe_name, with_bias
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
 from runtime.build.lower.tile import choose_tile
+from splitter.tracing.arguments import argument, listed, shape_of
 
 
 def _padded(source: te.Tensor, low: Sequence[int], high: Sequence[int], name: str) -> te.Tensor:
@@ -52,7 +43,7 @@ def _convolution(ctx: Context, node: fx.Node) -> te.Tensor:
     padding = listed(argument(node, 4, "padding", 0), rank)
     dilation = listed(argument(node, 5, "dilation", 1), rank)
     groups = argument(node, 6, "groups", 1)
-    weight_shape = shape_of(node.args[1])  # type: ignore[arg-type]
+    weight_shape = shape_of(node.args[1])
     name = safe_name(node.name)
     source = _padded(ctx.tensor(node.args[0]), padding, padding, name)
     axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(weight_shape[1:])]
@@ -105,8 +96,8 @@ def _transposed_by_phase(ctx: Context, node: fx.Node) -> te.Tensor:
     stride = listed(argument(node, 3, "stride", 1), rank)
     padding = listed(argument(node, 4, "padding", 0), rank)
     batch, channels, *after = shape_of(node)
-    inner, _, *kernel = shape_of(node.args[1])  # type: ignore[arg-type]
-    before = shape_of(node.args[0])[2:]  # type: ignore[arg-type]
+    inner, _, *kernel = shape_of(node.args[1])
+    before = shape_of(node.args[0])[2:]
     taps = [-(-k // s) for k, s in zip(kernel, stride, strict=True)]
     # Output x is phase (x + padding) % stride of base (x + padding) // stride.
     first = [p // s for p, s in zip(padding, stride, strict=True)]

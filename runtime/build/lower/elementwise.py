@@ -11,13 +11,13 @@ from runtime.build.lower import expressions as fast
 from runtime.build.lower.context import (
     Context,
     Converter,
-    argument,
     broadcast_read,
     compute,
     dtype_of,
     promoted_dtype,
 )
 from runtime.build.lower.expressions import type_of
+from splitter.tracing.arguments import argument
 
 Scalar = Callable[..., Expr]
 
@@ -51,7 +51,7 @@ def binary(function: Scalar) -> Converter:
     def convert(ctx: Context, node: fx.Node) -> te.Tensor:
         operands = [argument(node, 0, "self"), argument(node, 1, "other")]
         alpha = node.kwargs.get("alpha", 1)
-        dtype = promoted_dtype(operands)
+        dtype = promoted_dtype(*operands)
         if alpha == 1:
             return _apply(ctx, node, operands, dtype, function)
 

@@ -7,14 +7,8 @@ from torch import fx
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from runtime.build.lower.context import (
-    Context,
-    Converter,
-    argument,
-    broadcast_read,
-    compute,
-    shape_of,
-)
+from runtime.build.lower.context import Context, Converter, broadcast_read, compute
+from splitter.tracing.arguments import argument, shape_of
 
 
 def _wrapped(index: Expr, extent: int) -> Expr:

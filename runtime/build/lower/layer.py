@@ -18,14 +18,15 @@ from runtime.build.lower import (
     reduction,
 )
 from runtime.build.lower.collapse import collapse_axes
-from runtime.build.lower.context import Anchor, Context, Converter, compute, dtype_of, shape_of
+from runtime.build.lower.context import Anchor, Context, Converter, compute, dtype_of
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
 from runtime.build.machine import Machine
 from splitter.errors import UnsupportedOperatorError
 from splitter.graph import Layer
 from splitter.program import Program
-from splitter.tracing.operators import is_view, operator_name
+from splitter.tracing.arguments import operator_name, shape_of
+from splitter.tracing.operators import is_view
 
 _CONVERTERS: Mapping[str, Converter] = {
     **elementwise.CONVERTERS,

@@ -8,7 +8,8 @@ from torch import fx
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from runtime.build.lower.context import Context, Converter, argument, compute, dtype_of, shape_of
+from runtime.build.lower.context import Context, Converter, compute, dtype_of
+from splitter.tracing.arguments import argument, shape_of
 
 IndexMap = Callable[..., Sequence[Any]]
 
@@ -19,7 +20,7 @@ def _moved(ctx: Context, node: fx.Node, index_map: IndexMap) -> te.Tensor:
 
 
 def _reshape(ctx: Context, node: fx.Node) -> te.Tensor:
-    before, after = shape_of(node.args[0]), shape_of(node)  # type: ignore[arg-type]
+    before, after = shape_of(node.args[0]), shape_of(node)
     return _moved(ctx, node, lambda *i: unravel(ravel(i, after), before))
 
 
@@ -59,7 +60,7 @@ def _transpose(ctx: Context, node: fx.Node) -> te.Tensor:
 
 
 def _slice(ctx: Context, node: fx.Node) -> te.Tensor:
-    before = shape_of(node.args[0])  # type: ignore[arg-type]
+    before = shape_of(node.args[0])
     axis = argument(node, 1, "dim", 0) % len(before)
     start, step = argument(node, 2, "start") or 0, argument(node, 4, "step", 1)
     start = min(start + before[axis] if start < 0 else start, before[axis])
@@ -71,14 +72,14 @@ def _slice(ctx: Context, node: fx.Node) -> te.Tensor:
 
 
 def _select(ctx: Context, node: fx.Node) -> te.Tensor:
-    before = shape_of(node.args[0])  # type: ignore[arg-type]
+    before = shape_of(node.args[0])
     axis, at = argument(node, 1, "dim") % len(before), argument(node, 2, "index")
     chosen = tirx.const(at % before[axis], "int32")
     return _moved(ctx, node, lambda *i: [*i[:axis], chosen, *i[axis:]])
 
 
 def _expand(ctx: Context, node: fx.Node) -> te.Tensor:
-    before, rank = shape_of(node.args[0]), len(shape_of(node))  # type: ignore[arg-type]
+    before, rank = shape_of(node.args[0]), len(shape_of(node))
     skip = rank - len(before)
     zero = tirx.const(0, "int32")
     return _moved(
@@ -89,7 +90,7 @@ def _expand(ctx: Context, node: fx.Node) -> te.Tensor:
 
 
 def _repeat(ctx: Context, node: fx.Node) -> te.Tensor:
-    before, skip = shape_of(node.args[0]), len(shape_of(node)) - len(shape_of(node.args[0]))  # type: ignore[arg-type]
+    before, skip = shape_of(node.args[0]), len(shape_of(node)) - len(shape_of(node.args[0]))
     return _moved(
         ctx,
         node,
@@ -137,7 +138,7 @@ def _pixel_shuffle(ctx: Context, node: fx.Node) -> te.Tensor:
 
 
 def _pad(ctx: Context, node: fx.Node) -> te.Tensor:
-    before, rank = shape_of(node.args[0]), len(shape_of(node))  # type: ignore[arg-type]
+    before, rank = shape_of(node.args[0]), len(shape_of(node))
     pads, value = argument(node, 1, "pad"), argument(node, 2, "value", 0)
     low = [0] * rank
     for position in range(len(pads) // 2):

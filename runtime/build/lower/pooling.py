@@ -8,17 +8,9 @@ from torch import fx
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from runtime.build.lower.context import (
-    Context,
-    Converter,
-    argument,
-    compute,
-    dtype_of,
-    listed,
-    safe_name,
-    shape_of,
-)
+from runtime.build.lower.context import Context, Converter, compute, dtype_of, safe_name
 from runtime.build.lower.expressions import type_of
+from splitter.tracing.arguments import argument, listed, shape_of
 
 
 def _inside(at: Sequence[Any], extents: Sequence[int]) -> Expr:

@@ -11,17 +11,16 @@ from runtime.build.lower.blocked import blocked_rows, clamped
 from runtime.build.lower.context import (
     Context,
     Converter,
-    argument,
     broadcast_read,
     compute,
     dtype_of,
     safe_name,
-    shape_of,
     with_bias,
 )
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
 from runtime.build.lower.tile import choose_tile
+from splitter.tracing.arguments import argument, shape_of
 
 _ROWS_WORTH_PACKING = 4
 """A product with fewer rows reads its right operand once; copying it would cost as much."""
@@ -29,7 +28,7 @@ _ROWS_WORTH_PACKING = 4
 
 def _linear(ctx: Context, node: fx.Node) -> te.Tensor:
     source = ctx.tensor(node.args[0])
-    depth = shape_of(node.args[1])[1]  # type: ignore[arg-type]
+    depth = shape_of(node.args[1])[1]
     name = safe_name(node.name)
     k = te.reduce_axis((0, depth), name=f"{name}_k")
     *lead, columns = shape_of(node)

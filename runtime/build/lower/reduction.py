@@ -9,22 +9,15 @@ from tvm import te, tirx
 from tvm.ir import Expr
 
 from runtime.build.lower import expressions as fast
-from runtime.build.lower.context import (
-    Context,
-    Converter,
-    argument,
-    compute,
-    dtype_of,
-    safe_name,
-    shape_of,
-)
+from runtime.build.lower.context import Context, Converter, compute, dtype_of, safe_name
 from runtime.build.lower.expressions import type_of
+from splitter.tracing.arguments import argument, shape_of
 
 Combine = Callable[..., Expr]
 
 
 def _axes(node: fx.Node, dims: Any) -> list[int]:
-    rank = len(shape_of(node.args[0]))  # type: ignore[arg-type]
+    rank = len(shape_of(node.args[0]))
     listed = [dims] if isinstance(dims, int) else list(dims or [])
     return sorted({axis % rank for axis in listed}) or list(range(rank))
 
@@ -46,7 +39,7 @@ def reduce_over(
 
 def _kept_index(node: fx.Node, axes: Sequence[int], index: Sequence[Expr]) -> list[Any]:
     """Index into a reduction with kept axes, from an index of ``node`` that may lack them."""
-    rank = len(shape_of(node.args[0]))  # type: ignore[arg-type]
+    rank = len(shape_of(node.args[0]))
     if len(index) == rank:
         return [0 if a in axes else index[a] for a in range(rank)]
     rest = iter(index)
@@ -69,7 +62,7 @@ def _reduction(combine: Combine, finish: Callable[[Expr, int], Expr] | None = No
 def _variance(ctx: Context, node: fx.Node) -> te.Tensor:
     source = ctx.tensor(node.args[0])
     axes = _axes(node, argument(node, 1, "dim"))
-    correction = node.kwargs.get("correction", 1)
+    correction: Any = node.kwargs.get("correction", 1)
     name = safe_name(node.name)
     mean, squares, count = _moments(source, axes, name)
     del mean

@@ -1,0 +1,108 @@
+"""How much work and scratch memory an ATen operator needs."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from torch import fx
+
+from splitter.tracing.arguments import argument, listed, operator_name, shape_of
+
+
+def _product(node: fx.Node) -> int:
+    return math.prod(shape_of(node)) * shape_of(node.args[0])[-1]
+
+
+def _convolution(node: fx.Node) -> int:
+    return math.prod(shape_of(node)) * math.prod(shape_of(node.args[1])[1:])
+
+
+def _transposed(node: fx.Node) -> int:
+    return math.prod(shape_of(node.args[0])) * math.prod(shape_of(node.args[1])[1:])
+
+
+def _addmm(node: fx.Node) -> int:
+    return math.prod(shape_of(node)) * shape_of(node.args[1])[-1]
+
+
+_MACS: Mapping[str, Callable[[fx.Node], int]] = {
+    "conv1d": _convolution,
+    "conv2d": _convolution,
+    "conv3d": _convolution,
+    "conv_transpose1d": _transposed,
+    "conv_transpose2d": _transposed,
+    "linear": _product,
+    "matmul": _product,
+    "mm": _product,
+    "bmm": _product,
+    "addmm": _addmm,
+    "baddbmm": _addmm,
+}
+
+
+def macs_of(node: fx.Node) -> int:
+    """Multiply-accumulates of one evaluation of ``node``; 0 for operators that have none."""
+    count = _MACS.get(operator_name(node))
+    return count(node) if count else 0
+
+
+def scratch_bytes_of(node: fx.Node) -> int:
+    """Upper bound of the memory that the kernel of ``node`` needs besides operands and result."""
+    name = operator_name(node)
+    if name in ("conv1d", "conv2d", "conv3d"):
+        return _padded_bytes(node)
+    if name in ("conv_transpose1d", "conv_transpose2d"):
+        return _transposed_bytes(node)
+    if name in ("matmul", "mm", "bmm", "addmm", "baddbmm"):
+        return _packed_bytes(node)
+    if "softmax" in name:  # exponentials, maxima and totals
+        return 3 * math.prod(shape_of(node.args[0])) * 4
+    if name in ("layer_norm", "native_group_norm"):  # mean, squared deviation, scale of each row
+        return 3 * math.prod(shape_of(node.args[0])) * 4 // _row_length(node)
+    if name in _REDUCTIONS:
+        return 2 * math.prod(shape_of(node)) * 8
+    return 0
+
+
+_REDUCTIONS = frozenset("mean sum amax amin var linalg_vector_norm argmax argmin max min".split())
+_THREADS_WITH_OWN_SCRATCH = 16
+
+
+def _row_length(node: fx.Node) -> int:
+    if operator_name(node) == "layer_norm":
+        return math.prod(argument(node, 1, "normalized_shape"))
+    return math.prod(shape_of(node.args[0])[1:]) // int(argument(node, 6, "group"))
+
+
+def _padded_bytes(node: fx.Node) -> int:
+    """The padded copy of the input; a grouped convolution pads one group at a time per thread."""
+    batch, channels, *extents = shape_of(node.args[0])
+    sizes = listed(argument(node, 4, "padding", 0), len(extents))
+    if not any(sizes):
+        return 0
+    plane = math.prod(e + 2 * p for e, p in zip(extents, sizes, strict=True)) * 4
+    groups = int(argument(node, 6, "groups", 1))
+    if groups == 1:
+        return batch * channels * plane
+    return min(batch * channels, channels // groups * _THREADS_WITH_OWN_SCRATCH) * plane
+
+
+def _packed_bytes(node: fx.Node) -> int:
+    """The copy of a product's right operand in blocks of columns."""
+    right = shape_of(node.args[2] if operator_name(node) in ("addmm", "baddbmm") else node.args[1])
+    if len(right) < 2:
+        return 0
+    return math.prod(right[:-1]) * (right[-1] + _WIDEST_BLOCK) * 4
+
+
+_WIDEST_BLOCK = 32
+
+
+def _transposed_bytes(node: fx.Node) -> int:
+    """The padded input, and the result sorted by phase before it is shuffled into place."""
+    batch, channels, *after = shape_of(node)
+    inner, _, *kernel = shape_of(node.args[1])
+    _, _, *before = shape_of(node.args[0])
+    stride = listed(argument(node, 3, "stride", 1), len(after))
+    padded = [b + 2 * -(-k // s) + 1 for b, k, s in zip(before, kernel, stride, strict=True)]
+    phased = [e + 2 * s for e, s in zip(after, stride, strict=True)]
+    return batch * 4 * (inner * math.prod(padded) + channels * math.prod(phased))
