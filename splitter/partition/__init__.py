@@ -14,7 +14,8 @@ from splitter.partition.compare import alternatives, bottleneck, flips
 from splitter.partition.ilp import Solution, solve
 from splitter.partition.infeasible import explain
 from splitter.partition.judge import broken_rules, value
-from splitter.partition.problem import Problem, build_problem, memory_bytes
+from splitter.partition.problem import Problem, build_problem
+from splitter.partition.simulate import memory_bytes
 from splitter.plan import Objective, Plan, Proof
 from splitter.schedule import transfers_of
 from splitter.topology import Constraints, Topology

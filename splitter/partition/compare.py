@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from splitter.partition.judge import broken_rules, value
-from splitter.partition.problem import Problem, hops, memory_bytes
+from splitter.partition.problem import Problem
+from splitter.partition.simulate import hops, memory_bytes
 from splitter.plan import Alternative, Estimate, Flip, LinkLoad, Objective
 
 MEGABYTE = 1e6

@@ -17,7 +17,8 @@ from splitter.partition.judge import broken_rules
 from splitter.partition.learn import crossings
 from splitter.partition.limits import MIB, Cuts, add_sent_cap, memory_terms
 from splitter.partition.model import PlacementModel
-from splitter.partition.problem import Problem, build_problem, memory_bytes
+from splitter.partition.problem import Problem, build_problem
+from splitter.partition.simulate import memory_bytes
 
 _TRIAL_S = 5.0
 """Time for one question whether some rules conflict."""

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from math import inf
 
-from splitter.partition.problem import Problem, hops, memory_bytes, timing
+from splitter.partition.problem import Problem
+from splitter.partition.simulate import hops, memory_bytes, timing
 from splitter.plan import Objective
 
 

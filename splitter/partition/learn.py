@@ -7,7 +7,8 @@ import networkx as nx
 
 from splitter.partition.judge import overfull
 from splitter.partition.limits import Crossing, Cuts, Refuted
-from splitter.partition.problem import Assignment, Problem, arrival_s, hops, timing
+from splitter.partition.problem import Assignment, Problem
+from splitter.partition.simulate import arrival_s, hops, timing
 from splitter.schedule import node_schedules
 
 _NEARBY = 3
