@@ -13,7 +13,7 @@ from splitter.costs import CostTable
 from splitter.errors import PlanError
 from splitter.graph import Graph
 from splitter.memory import REQUEST_SLOTS
-from splitter.partition import partition as solve
+from splitter.partitioning import partition as solve
 from splitter.plan import Objective, Plan
 from splitter.program import Program
 from splitter.topology import Constraints, Topology

@@ -3,7 +3,7 @@
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from splitter.trace.onnx_import import OnnxModel, load_onnx
+from splitter.tracing.onnx_import import OnnxModel, load_onnx
 from splitter.zoo.images import Preprocess, imagenet, synthetic_photo
 from splitter.zoo.model import ZooModel
 from splitter.zoo.packages import package_file

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from planner_cases import MIB, chain, costs_of, three_equal, vit_like
 
-from splitter.partition import partition
+from splitter.partitioning import partition
 from splitter.plan import Alternative, Plan
 from splitter.schedule import Transfer
 from splitter.topology import Constraints

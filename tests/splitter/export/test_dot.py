@@ -3,7 +3,7 @@
 from planner_cases import MIB, Net, chain, costs_of, phone_edge_cloud, three_equal
 
 from splitter.export.dot import plan_to_dot
-from splitter.partition import partition
+from splitter.partitioning import partition
 
 EXPECTED = """\
 digraph "chain4" {

@@ -7,7 +7,7 @@ import pytest
 from planner_cases import MIB, chain, costs_of, phone_edge_cloud, three_equal, vit_like
 
 from splitter.export.onnx_plan import annotate_onnx, pipeline_stages, plan_to_onnx
-from splitter.partition import partition
+from splitter.partitioning import partition
 
 
 def test_file_loads_and_names_stage_and_device(tmp_path: Path) -> None:

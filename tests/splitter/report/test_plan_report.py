@@ -10,7 +10,7 @@ from planner_cases import MIB, chain, costs_of, mobilenet_like, phone_edge_cloud
 from rich.console import Console
 
 from splitter.graph import Graph
-from splitter.partition import partition
+from splitter.partitioning import partition
 from splitter.plan import Objective, Plan
 from splitter.report import plan_report, plan_text
 from splitter.topology import Topology

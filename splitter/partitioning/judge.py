@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from math import inf
 
-from splitter.partition.problem import Problem
-from splitter.partition.simulate import hops, memory_bytes, timing
+from splitter.partitioning.problem import Problem
+from splitter.partitioning.simulate import hops, memory_bytes, timing
 from splitter.plan import Objective
 
 

@@ -10,12 +10,12 @@ from splitter.errors import InfeasibleError, PlanError, UsageError
 from splitter.estimate import estimate
 from splitter.graph import Graph
 from splitter.memory import REQUEST_SLOTS
-from splitter.partition.compare import alternatives, bottleneck, flips
-from splitter.partition.ilp import Solution, solve
-from splitter.partition.infeasible import explain
-from splitter.partition.judge import broken_rules, value
-from splitter.partition.problem import Problem, build_problem
-from splitter.partition.simulate import memory_bytes
+from splitter.partitioning.compare import alternatives, bottleneck, flips
+from splitter.partitioning.ilp import Solution, solve
+from splitter.partitioning.infeasible import explain
+from splitter.partitioning.judge import broken_rules, value
+from splitter.partitioning.problem import Problem, build_problem
+from splitter.partitioning.simulate import memory_bytes
 from splitter.plan import Objective, Plan, Proof
 from splitter.schedule import transfers_of
 from splitter.topology import Constraints, Topology

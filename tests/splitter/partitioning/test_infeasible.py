@@ -8,9 +8,9 @@ from planner_cases import MIB, chain, costs_of, mobilenet_like, phone_edge_cloud
 
 from splitter.errors import InfeasibleError, PlanError
 from splitter.graph import Graph
-from splitter.partition import partition
-from splitter.partition.ilp import find_any
-from splitter.partition.problem import build_problem
+from splitter.partitioning import partition
+from splitter.partitioning.ilp import find_any
+from splitter.partitioning.problem import build_problem
 from splitter.topology import Constraints, Topology
 
 TOPOLOGY = three_equal(9 * MIB)

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import networkx as nx
 
-from splitter.partition.judge import overfull
-from splitter.partition.limits import Crossing, Cuts, Refuted
-from splitter.partition.problem import Assignment, Problem
-from splitter.partition.simulate import arrival_s, hops, timing
+from splitter.partitioning.judge import overfull
+from splitter.partitioning.limits import Crossing, Cuts, Refuted
+from splitter.partitioning.problem import Assignment, Problem
+from splitter.partitioning.simulate import arrival_s, hops, timing
 from splitter.schedule import node_schedules
 
 _NEARBY = 3

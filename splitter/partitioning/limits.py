@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from splitter.memory import NODE_OVERHEAD_BYTES, aligned
-from splitter.partition.milp import ONE, Terms, combine
-from splitter.partition.model import PlacementModel
+from splitter.partitioning.milp import ONE, Terms, combine
+from splitter.partitioning.model import PlacementModel
 
 MIB = float(2**20)
 

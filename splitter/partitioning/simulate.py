@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 from splitter.memory import NODE_OVERHEAD_BYTES, plan_memory
-from splitter.partition.problem import INPUT, Problem
+from splitter.partitioning.problem import INPUT, Problem
 from splitter.schedule import node_schedules
 
 

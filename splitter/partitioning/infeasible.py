@@ -12,13 +12,13 @@ from time import monotonic
 
 from splitter.errors import InfeasibleError
 from splitter.memory import NODE_OVERHEAD_BYTES, aligned
-from splitter.partition.ilp import find_any
-from splitter.partition.judge import broken_rules
-from splitter.partition.learn import crossings
-from splitter.partition.limits import MIB, Cuts, add_sent_cap, memory_terms
-from splitter.partition.model import PlacementModel
-from splitter.partition.problem import Problem, build_problem
-from splitter.partition.simulate import memory_bytes
+from splitter.partitioning.ilp import find_any
+from splitter.partitioning.judge import broken_rules
+from splitter.partitioning.learn import crossings
+from splitter.partitioning.limits import MIB, Cuts, add_sent_cap, memory_terms
+from splitter.partitioning.model import PlacementModel
+from splitter.partitioning.problem import Problem, build_problem
+from splitter.partitioning.simulate import memory_bytes
 
 _TRIAL_S = 5.0
 """Time for one question whether some rules conflict."""

@@ -10,7 +10,7 @@ from planner_cases import Case, random_case
 
 from splitter.errors import InfeasibleError
 from splitter.estimate import estimate
-from splitter.partition import partition
+from splitter.partitioning import partition
 from splitter.plan import OBJECTIVES, Estimate, Objective, Plan
 from splitter.schedule import transfers_of
 from splitter.verify import verify

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from splitter.partition.milp import ONE, Milp, Terms, combine
-from splitter.partition.problem import Problem, Wire
+from splitter.partitioning.milp import ONE, Milp, Terms, combine
+from splitter.partitioning.problem import Problem, Wire
 
 
 @dataclass

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import permutations
 from time import monotonic
 
-from splitter.partition.judge import broken_rules, excess_bytes, fits, value
-from splitter.partition.problem import Assignment, Problem
+from splitter.partitioning.judge import broken_rules, excess_bytes, fits, value
+from splitter.partitioning.problem import Assignment, Problem
 from splitter.plan import OBJECTIVES, Objective
 
 _REPAIR_S = 1.5

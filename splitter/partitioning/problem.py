@@ -13,7 +13,7 @@ import networkx as nx
 from splitter.costs import CostTable
 from splitter.graph import Graph
 from splitter.memory import NODE_OVERHEAD_BYTES, aligned
-from splitter.partition.rules import allowed_devices
+from splitter.partitioning.rules import allowed_devices
 from splitter.topology import Constraints, Link, Topology
 
 INPUT = -1

@@ -19,7 +19,7 @@ from planner_cases import (
 from splitter.costs import CostTable, LayerCost
 from splitter.errors import InfeasibleError, PlanError, UsageError
 from splitter.graph import Graph
-from splitter.partition import partition
+from splitter.partitioning import partition
 from splitter.plan import OBJECTIVES, Objective, Plan, plan_from_dict, plan_to_dict
 from splitter.topology import Constraints, Topology
 

@@ -4,10 +4,10 @@ from functools import lru_cache
 
 import networkx as nx
 
-from splitter.partition.limits import Cuts
-from splitter.partition.milp import ONE, Terms, combine
-from splitter.partition.model import PlacementModel
-from splitter.partition.problem import Problem
+from splitter.partitioning.limits import Cuts
+from splitter.partitioning.milp import ONE, Terms, combine
+from splitter.partitioning.model import PlacementModel
+from splitter.partitioning.problem import Problem
 from splitter.plan import Objective
 
 START, END = -1, -2

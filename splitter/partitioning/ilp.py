@@ -11,20 +11,20 @@ from time import monotonic
 from typing import Literal
 
 from splitter.errors import InfeasibleError, PlanError
-from splitter.partition.judge import broken_rules, value
-from splitter.partition.learn import learn_memory, likely_overlaps, overlaps
-from splitter.partition.limits import (
+from splitter.partitioning.judge import broken_rules, value
+from splitter.partitioning.learn import learn_memory, likely_overlaps, overlaps
+from splitter.partitioning.limits import (
     Cuts,
     add_closed,
     add_memory,
     add_refuted,
     add_sent_cap,
 )
-from splitter.partition.milp import MilpResult
-from splitter.partition.model import PlacementModel
-from splitter.partition.objectives import add_objective
-from splitter.partition.problem import Assignment, Problem
-from splitter.partition.search import first_plan, improve, repair
+from splitter.partitioning.milp import MilpResult
+from splitter.partitioning.model import PlacementModel
+from splitter.partitioning.objectives import add_objective
+from splitter.partitioning.problem import Assignment, Problem
+from splitter.partitioning.search import first_plan, improve, repair
 from splitter.plan import Objective
 
 OPTIMAL_GAP = 1e-6

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from splitter.partition.judge import broken_rules, value
-from splitter.partition.problem import Problem
-from splitter.partition.simulate import hops, memory_bytes
+from splitter.partitioning.judge import broken_rules, value
+from splitter.partitioning.problem import Problem
+from splitter.partitioning.simulate import hops, memory_bytes
 from splitter.plan import Alternative, Estimate, Flip, LinkLoad, Objective
 
 MEGABYTE = 1e6
