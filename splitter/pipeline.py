@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from runtime.build.bundle import TOLERANCE, BuildResult, build_bundle
+from runtime.build.bundle import TOLERANCE, build_bundle
 from runtime.build.kernels import compiler_key
 from runtime.build.profile import profile_layers
+from runtime.host.bundle import Bundle
 from runtime.host.processor import is_native
 from splitter.cost.measured import ProfileStore, measured_costs
 from splitter.cost.roofline import roofline
@@ -89,7 +90,7 @@ def compile(
     *,
     tolerance: float = TOLERANCE,
     progress: Progress = _silent,
-) -> BuildResult:
+) -> Bundle:
     """Compile ``program`` as ``plan`` says: one native program per device, as a bundle at ``path``.
 
     The bundle appears only after its nodes gave the unsplit model's answer within ``tolerance``,
@@ -102,7 +103,8 @@ def compile(
     """
     where = topology if isinstance(topology, Topology) else load_topology(topology)
     _check_plan(program.graph, plan, where)
-    return build_bundle(program, plan, where, Path(path), tolerance=tolerance, progress=progress)
+    built = build_bundle(program, plan, where, Path(path), tolerance=tolerance, progress=progress)
+    return Bundle.open(built.path, verify=False)
 
 
 def _check_plan(graph: Graph, plan: Plan, topology: Topology) -> None:

@@ -131,6 +131,18 @@ class Plan:
     slots: int
     """Requests in flight for which memory was reserved."""
 
+    def __str__(self) -> str:
+        loads = [load for load in self.estimate.devices if load.layers]
+        where = ", ".join(f"{load.device} {len(load.layers)}" for load in loads)
+        value, unit = (
+            self.estimate.value(self.objective),
+            "J" if self.objective == "energy" else "s",
+        )
+        return (
+            f"{self.model} on {self.topology}: {self.objective} {value:.4g} {unit}, layers per device: "
+            f"{where}; {self.proof.status}, gap {100 * self.proof.gap:.2g} %"
+        )
+
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
     """JSON form; `plan_from_dict` inverts it."""

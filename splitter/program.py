@@ -44,6 +44,9 @@ class Program:
     example_inputs: tuple[torch.Tensor, ...] = ()
     """One request, on which a compiled bundle is compared with this program."""
 
+    def __str__(self) -> str:
+        return str(self.graph)
+
     def constant(self, name: str) -> torch.Tensor:
         """The constant ``name``: dense, detached, on the CPU."""
         return constant_of(self.module, name).detach().cpu().contiguous()

@@ -110,6 +110,10 @@ class Topology:
     """Device on which the model's outputs are wanted."""
     constraints: Constraints = field(default_factory=Constraints)
 
+    def __str__(self) -> str:
+        devices = ", ".join(f"{device.name} ({device.card.name})" for device in self.devices)
+        return f"{self.name}: {devices}; input on {self.source}, result on {self.sink}"
+
     @cached_property
     def by_name(self) -> Mapping[str, Device]:
         """Devices by name."""
