@@ -15,7 +15,6 @@ from rich import box
 from rich.table import Table
 
 import splitter
-from runtime.host.bundle import Bundle
 from splitter import zoo
 from splitter.cli.console import out, progress, status
 from splitter.report.plan_report import plan_report
@@ -38,22 +37,23 @@ def main() -> None:
         plan = splitter.partition(program, topology)
     out.print(plan_report(plan, program.graph, topology))
     with progress("compiling") as report:
-        built = splitter.compile(program, plan, topology, BUNDLE, progress=report)
-    for node in built.nodes:
+        bundle = splitter.compile(program, plan, topology, BUNDLE, progress=report)
+    for device, node in bundle.manifest.nodes.items():
         out.print(
-            f"{node.device}: program {node.program_bytes / 1e3:.0f} KB "
-            f"({node.bare_program_bytes / 1e3:.0f} KB without kernels), "
+            f"{device}: program {node.program_bytes / 1e3:.0f} KB "
+            f"(kernels {node.kernel_bytes / 1e3:.0f} KB of it), "
             f"weights {node.weights_bytes / 1e6:.2f} MB"
         )
     assert entry.preprocess is not None
     inputs = [entry.preprocess(Image.open(photo.path)).numpy() for photo in photos()]
-    bundle = Bundle.open(built.path)
     answers, times_s, period_s = serve(bundle, inputs)
     print_answers(entry, program, inputs, answers)
     print_times(plan, times_s, period_s)
 
 
-def serve(bundle: Bundle, inputs: list[np.ndarray]) -> tuple[list[np.ndarray], list[float], float]:
+def serve(
+    bundle: splitter.Bundle, inputs: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[float], float]:
     """Answers, seconds of each request alone, and seconds per request when pipelined."""
     answers: list[np.ndarray] = []
     times_s: list[float] = []

@@ -139,7 +139,7 @@ class Plan:
             "J" if self.objective == "energy" else "s",
         )
         return (
-            f"{self.model} on {self.topology}: {self.objective} {value:.4g} {unit}, layers per device: "
+            f"{self.model} on {self.topology}: {self.objective} {value:.4g} {unit}, layers: "
             f"{where}; {self.proof.status}, gap {100 * self.proof.gap:.2g} %"
         )
 
