@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import fx
@@ -16,6 +17,34 @@ from runtime.build.lower.tile import choose_tile
 from splitter.tracing.arguments import argument, listed, shape_of
 
 
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """Where the taps of a convolution read its input."""
+
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    phased: bool
+    """Whether columns are sorted by their remainder modulo the stride, so that neighbouring
+    outputs read neighbouring elements."""
+
+    def source(self, source: te.Tensor, name: str) -> te.Tensor:
+        """The input as the taps read it: padded, and sorted where that is wanted."""
+        if self.phased:
+            return _sorted_columns(source, self.padding, self.stride[-1], name)
+        return _padded(source, self.padding, self.padding, name)
+
+    def at(self, spatial: Sequence[Any], taps: Sequence[Any]) -> list[Any]:
+        """Spatial index into `source` for an output position and a tap."""
+        steps = [r * d for r, d in zip(taps, self.dilation, strict=True)]
+        found = [x * s + r for x, s, r in zip(spatial, self.stride, steps, strict=True)]
+        if not self.phased:
+            return found
+        phases = self.stride[-1]
+        column = spatial[-1] + tirx.floordiv(steps[-1], phases)
+        return [*found[:-1], tirx.floormod(steps[-1], phases), column]
+
+
 def _padded(source: te.Tensor, low: Sequence[int], high: Sequence[int], name: str) -> te.Tensor:
     """``source`` with zeros around its last axes."""
     if not any([*low, *high]):
@@ -26,60 +55,95 @@ def _padded(source: te.Tensor, low: Sequence[int], high: Sequence[int], name: st
 
     def body(*i: Expr) -> Expr:
         index = [x - p for x, p in zip(i, low, strict=True)]
-        inside = [
-            c
-            for x, a, b, e in zip(index, low, high, source.shape, strict=True)
-            if a or b
-            for c in (x >= 0, x < e)
-        ]
-        return tirx.if_then_else(tirx.all(*inside), source(*index), tirx.const(0, type_of(source)))
+        checked = [bool(a or b) for a, b in zip(low, high, strict=True)]
+        return _or_zero(source, index, checked)
 
     return te.compute(shape, body, name=f"{name}_padded")
 
 
+def _sorted_columns(source: te.Tensor, padding: Sequence[int], phases: int, name: str) -> te.Tensor:
+    """``source`` with zeros around it and its last axis split into (phase, column / phases)."""
+    lead = len(source.shape) - len(padding)
+    pads = [0] * lead + list(padding)
+    *rest, last = [int(e) + 2 * p for e, p in zip(source.shape, pads, strict=True)]
+    shape = [*rest, phases, -(-last // phases)]
+
+    def body(*i: Expr) -> Expr:
+        column = i[-1] * phases + i[-2]
+        index = [x - p for x, p in zip([*i[:-2], column], pads, strict=True)]
+        checked = [bool(p) for p in pads[:-1]] + [True]
+        return _or_zero(source, index, checked)
+
+    return te.compute(shape, body, name=f"{name}_padded")
+
+
+def _or_zero(source: te.Tensor, index: Sequence[Any], checked: Sequence[bool]) -> Expr:
+    inside = [
+        c
+        for x, e, check in zip(index, source.shape, checked, strict=True)
+        if check
+        for c in (x >= 0, x < e)
+    ]
+    return tirx.if_then_else(tirx.all(*inside), source(*index), tirx.const(0, type_of(source)))
+
+
 def _convolution(ctx: Context, node: fx.Node) -> te.Tensor:
     rank = len(shape_of(node)) - 2
-    stride = listed(argument(node, 3, "stride", 1), rank)
-    padding = listed(argument(node, 4, "padding", 0), rank)
-    dilation = listed(argument(node, 5, "dilation", 1), rank)
     groups = argument(node, 6, "groups", 1)
     weight_shape = shape_of(node.args[1])
+    stride = listed(argument(node, 3, "stride", 1), rank)
+    windows = _Windows(
+        stride=stride,
+        padding=listed(argument(node, 4, "padding", 0), rank),
+        dilation=listed(argument(node, 5, "dilation", 1), rank),
+        phased=stride[-1] > 1 and _worth_sorting(weight_shape, groups),
+    )
+    packed = groups == 1 and ctx.is_private_constant(node.args[1]) and dtype_of(node) == "float32"
+    product = (_packed if packed else _unpacked)(ctx, node, windows, groups)
+    return with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
+
+
+def _worth_sorting(weight_shape: Sequence[int], groups: int) -> bool:
+    """Copying the input is little beside the product when each element is read many times."""
+    taps = math.prod(weight_shape[2:])
+    readers = weight_shape[0] // groups * taps
+    return taps > 1 and (groups > 1 or readers >= 16 * weight_shape[1])
+
+
+def _packed(ctx: Context, node: fx.Node, windows: _Windows, groups: int) -> te.Tensor:
+    del groups
+    name, shape = safe_name(node.name), shape_of(node)
+    source = windows.source(ctx.tensor(node.args[0]), name)
+    channels, *inner = shape_of(node.args[1])
+    axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(inner)]
+    contiguous = windows.phased or windows.stride[-1] == 1
+    tile = choose_tile(ctx.machine, channels, shape[-1], math.prod(inner), contiguous)
+
+    def read(n: Any, x: Sequence[Any]) -> Expr:
+        return source(n, axes[0], *windows.at(x, axes[1:]))
+
+    weight = ctx.packed(node.args[1], Packing(tile.channels))
+    return blocked_planes(ctx, name, shape, tile, read, weight, axes)
+
+
+def _unpacked(ctx: Context, node: fx.Node, windows: _Windows, groups: int) -> te.Tensor:
     name = safe_name(node.name)
-    source = _padded(ctx.tensor(node.args[0]), padding, padding, name)
-    axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(weight_shape[1:])]
-
-    def at(spatial: Sequence[Any]) -> list[Any]:
-        taps = zip(spatial, stride, axes[1:], dilation, strict=True)
-        return [x * s + r * d for x, s, r, d in taps]
-
-    if groups == 1 and ctx.is_private_constant(node.args[1]) and dtype_of(node) == "float32":
-        depth = math.prod(weight_shape[1:])
-        tile = choose_tile(ctx.machine, weight_shape[0], shape_of(node)[-1], depth, stride[-1] == 1)
-        product = blocked_planes(
-            ctx,
-            name,
-            shape_of(node),
-            tile,
-            lambda n, x: source(n, axes[0], *at(x)),
-            ctx.packed(node.args[1], Packing(tile.channels)),
-            axes,
-        )
-        return with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
-    per_group, inner = weight_shape[0] // groups, weight_shape[1]
-    weight = ctx.tensor(node.args[1])
+    source, weight = windows.source(ctx.tensor(node.args[0]), name), ctx.tensor(node.args[1])
+    channels, inner, *kernel = (int(e) for e in weight.shape)
+    per_group = channels // groups
+    axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate([inner, *kernel])]
 
     def channel(f: Any) -> Any:
         if inner == 1 and per_group == 1:
             return f
         return tirx.floordiv(f, per_group) * inner + axes[0].var
 
+    def body(n: Any, f: Any, *x: Any) -> Expr:
+        value = source(n, channel(f), *windows.at(x, axes[1:]))
+        return te.sum(value * weight(f, *axes), axis=axes)
+
     ctx.anchor = Anchor(name, 1, len(shape_of(node)) - 1, None)
-    product = te.compute(
-        shape_of(node),
-        lambda n, f, *x: te.sum(source(n, channel(f), *at(x)) * weight(f, *axes), axis=axes),
-        name=name,
-    )
-    return with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
+    return te.compute(shape_of(node), body, name=name)
 
 
 def _transposed(ctx: Context, node: fx.Node) -> te.Tensor:

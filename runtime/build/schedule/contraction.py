@@ -20,6 +20,7 @@ from runtime.build.schedule.loops import (
     name_of,
     schedule_simple,
     share,
+    vectorize_inner,
 )
 
 
@@ -133,8 +134,6 @@ def _pad_at(sch: s_tir.Schedule, loop: Any, machine: Machine) -> set[str]:
         if not name_of(sch, block).endswith("_padded"):
             continue
         sch.compute_at(block, loop, preserve_unit_loops=True)
-        *_, lanes = sch.get_loops(block)
-        if machine.lanes > 1:
-            sch.vectorize(lanes)
+        vectorize_inner(sch, block, machine)
         done.add(name_of(sch, block))
     return done

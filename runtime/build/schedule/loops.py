@@ -59,16 +59,27 @@ def schedule_simple(sch: s_tir.Schedule, block: Any, machine: Machine) -> None:
         folded = [loop for i, loop in enumerate(loops) if i not in spatial]
         _schedule_reduction(sch, block, [loops[i] for i in spatial], folded, machine)
         return
-    inner = loops[-1]
-    outer = loops[:-1]
-    size = extent(sch, inner)
-    if machine.lanes > 1 and size % machine.lanes == 0 and size > machine.lanes:
-        rest, inner = sch.split(inner, [None, machine.lanes])
-        outer.append(rest)
-    if machine.lanes > 1 and 1 < extent(sch, inner) <= 2 * machine.lanes:
-        sch.vectorize(inner)  # longer odd loops stay serial: LLVM vectorises them with a tail
+    outer = loops[:-1] + vectorize_inner(sch, block, machine)
     if outer:
         share(sch, outer, machine)
+
+
+def vectorize_inner(sch: s_tir.Schedule, block: Any, machine: Machine) -> list[Any]:
+    """Turn the innermost loop into vectors; returns what is left of it outside, if anything.
+
+    Longer loops that whole vectors do not fill stay serial: LLVM vectorises them with a tail.
+    """
+    inner = list(sch.get_loops(block))[-1]
+    size = extent(sch, inner)
+    rest: list[Any] = []
+    if machine.lanes <= 1 or size == 1:
+        return rest
+    if size % machine.lanes == 0 and size > machine.lanes:
+        outer, inner = sch.split(inner, [None, machine.lanes])
+        rest = [outer]
+    if extent(sch, inner) <= 2 * machine.lanes:
+        sch.vectorize(inner)
+    return rest
 
 
 def _schedule_reduction(
