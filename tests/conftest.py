@@ -1,10 +1,14 @@
-"""Fixtures for all tests: caches of their own, and no idle torch threads on small machines."""
+"""Fixtures for all tests: caches of their own, golden files, what to do where something lacks."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,13 +23,33 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["SPLITTER_CACHE"] = before
 
 
-def needs(found: bool, what: str) -> None:
-    """Skip with the reason where ``what`` is missing; in CI that is a failure."""
-    if found:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
+@pytest.fixture(scope="session")
+def needs() -> Callable[[bool, str], None]:
+    """Skips with the reason where something is missing; in CI that is a failure."""
+
+    def check(found: bool, what: str) -> None:
+        if found:
+            return
+        if os.environ.get("CI"):
+            pytest.fail(f"{what} is missing")
+        pytest.skip(f"{what} is missing")
+
+    return check
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares a text with the file of that name in ``golden/`` beside the test."""
+
+    def compare(name: str, text: str) -> None:
+        file = request.path.parent / "golden" / name
+        if request.config.getoption("--update-golden"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert file.is_file(), f"no {file}: pytest --update-golden writes it"
+        assert text == file.read_text(encoding="utf-8"), "pytest --update-golden rewrites it"
+
+    return compare
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ def schedule_tiled_product(
     at = _share_tiles(sch, order, machine)
     sch.set_scope(product, 0, "local")
     sch.compute_at(product, at, preserve_unit_loops=True)
-    _schedule_accumulators(sch, product)
-    _schedule_store(sch, inner, machine)
+    _schedule_accumulators(sch, product, machine)
+    _unroll_tile(sch, inner, machine)
     return {anchor.block, name_of(sch, result)} | _pad_first(sch, machine)
 
 
@@ -58,29 +58,31 @@ def _share_tiles(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> Any
     return share(sch, order, machine)
 
 
-def _schedule_accumulators(sch: s_tir.Schedule, product: Any) -> None:
+def _schedule_accumulators(sch: s_tir.Schedule, product: Any, machine: Machine) -> None:
     """Reduction outside, the tile inside: unrolled, its last axis as vectors."""
     kinds = [v.iter_type for v in sch.get(product).iter_vars]
     own = list(sch.get_loops(product))[-len(kinds) :]
     spatial = [x for x, kind in zip(own, kinds, strict=True) if kind == tirx.IterVar.DataPar]
     reduce = [x for x, kind in zip(own, kinds, strict=True) if kind != tirx.IterVar.DataPar]
     sch.reorder(*reduce, *spatial)
-    _unroll_tile(sch, spatial)
+    _unroll_tile(sch, spatial, machine)
     start = sch.decompose_reduction(product, reduce[0])
-    _unroll_tile(sch, list(sch.get_loops(start))[-len(spatial) :])
+    _unroll_tile(sch, list(sch.get_loops(start))[-len(spatial) :], machine)
 
 
-def _unroll_tile(sch: s_tir.Schedule, loops: list[Any]) -> None:
+def _unroll_tile(sch: s_tir.Schedule, loops: list[Any], machine: Machine) -> None:
+    """The last loop as whole vectors, everything else unrolled.
+
+    Vectors longer than a register are spelt out: LLVM takes those of odd length apart entirely.
+    """
     *unrolled, lanes = loops
-    if extent(sch, lanes) > 1:
+    if machine.lanes <= 1:
+        unrolled.append(lanes)
+    elif extent(sch, lanes) > machine.lanes and extent(sch, lanes) % machine.lanes == 0:
+        vectors, lanes = sch.split(lanes, [None, machine.lanes])
+        unrolled.append(vectors)
         sch.vectorize(lanes)
-    for loop in unrolled:
-        sch.unroll(loop)
-
-
-def _schedule_store(sch: s_tir.Schedule, inner: list[Any], machine: Machine) -> None:
-    *unrolled, lanes = inner
-    if machine.lanes > 1:
+    elif extent(sch, lanes) > 1:
         sch.vectorize(lanes)
     for loop in unrolled:
         sch.unroll(loop)
@@ -114,9 +116,8 @@ def schedule_plain_convolution(sch: s_tir.Schedule, anchor: Anchor, machine: Mac
     sch.reorder(*outer[:1], channels, *outer[1:], columns_o, columns_i)
     shared = share(sch, [*outer[:1], channels], machine)
     sch.compute_at(product, columns_o, preserve_unit_loops=True)
-    _schedule_accumulators(sch, product)
-    if machine.lanes > 1 and column_tile > 1:
-        sch.vectorize(columns_i)
+    _schedule_accumulators(sch, product, machine)
+    _unroll_tile(sch, [columns_i], machine)
     return {anchor.block, name_of(sch, result)} | _pad_at(sch, shared, machine)
 
 

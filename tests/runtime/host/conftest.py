@@ -17,7 +17,7 @@ from runtime.host import Bundle
 from splitter.costs import CostTable, LayerCost
 from splitter.graph import Graph, Layer, Tensor
 from splitter.memory import plan_memory
-from splitter.partition import partition
+from splitter.partitioning import partition
 from splitter.plan import plan_to_dict
 from splitter.schedule import NodeSchedule, node_schedules
 from splitter.topology import Card, Device, Link, Topology

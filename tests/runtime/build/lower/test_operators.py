@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 import tvm
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from runtime.build.lower import lower_layer, supported_operators
 from runtime.build.machine import Machine
 from runtime.build.schedule import schedule
-from splitter.trace import trace
-from splitter.trace.operators import SUPPORTED
+from splitter.tracing import trace
+from splitter.tracing.operators import SUPPORTED
 
 MACHINES = {
     "avx2": Machine("x86_64", "x86-64-v3", (), 32, 1),
