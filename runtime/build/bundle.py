@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from runtime.build.kernels import Progress, compiler_key
 from runtime.build.node import BuiltNode, build_node
 from runtime.build.toolchain import compiler_version
 from runtime.host.manifest import FORMAT_VERSION
-from splitter.errors import BundleError
+from splitter.errors import BundleError, UsageError
 from splitter.graph import Tensor
 from splitter.plan import Plan, plan_to_dict
 from splitter.program import Program
@@ -58,10 +59,13 @@ def build_bundle(
     The bundle appears only after its nodes have given the unsplit model's answer.
 
     Raises:
+        UsageError: the tolerance is no number of 0 or more.
         BundleError: the place is taken by something else, or cannot be written.
         EquivalenceError: the nodes' answer differs from the unsplit model's.
         ToolchainError, PlanError, UnsupportedOperatorError: see `build_node`.
     """
+    if not 0 <= tolerance < math.inf:
+        raise UsageError(f"the tolerance is {tolerance:g}; give 0 or more")
     with _staging(path) as folder:
         nodes = _write(folder, program, plan, topology, tolerance, progress)
         gate = check_equivalence(folder, program, tolerance)

@@ -73,13 +73,23 @@ def _row_length(node: fx.Node) -> int:
     return math.prod(shape_of(node.args[0])[1:]) // int(argument(node, 6, "group"))
 
 
+def _is_strided(node: fx.Node) -> bool:
+    """Whether the kernel may want the columns sorted by their remainder modulo the stride."""
+    return any(s > 1 for s in listed(argument(node, 3, "stride", 1), 1))
+
+
+_SPARE = 8
+"""Columns a kernel may add to a padded copy to keep planes out of each other's cache sets."""
+
+
 def _padded_bytes(node: fx.Node) -> int:
     """The padded copy of the input; a grouped convolution pads one group at a time per thread."""
     batch, channels, *extents = shape_of(node.args[0])
     sizes = listed(argument(node, 4, "padding", 0), len(extents))
-    if not any(sizes):
+    if not any(sizes) and not _is_strided(node):
         return 0
-    plane = math.prod(e + 2 * p for e, p in zip(extents, sizes, strict=True)) * 4
+    *rows, columns = [e + 2 * p + _SPARE for e, p in zip(extents, sizes, strict=True)]
+    plane = math.prod(rows) * columns * 4
     groups = int(argument(node, 6, "groups", 1))
     if groups == 1:
         return batch * channels * plane

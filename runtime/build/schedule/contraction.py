@@ -20,6 +20,7 @@ from runtime.build.schedule.loops import (
     name_of,
     schedule_simple,
     share,
+    vector_width,
     vectorize_inner,
 )
 
@@ -78,12 +79,13 @@ def _unroll_tile(sch: s_tir.Schedule, loops: list[Any], machine: Machine) -> Non
     *unrolled, lanes = loops
     if machine.lanes <= 1:
         unrolled.append(lanes)
-    elif extent(sch, lanes) > machine.lanes and extent(sch, lanes) % machine.lanes == 0:
-        vectors, lanes = sch.split(lanes, [None, machine.lanes])
-        unrolled.append(vectors)
-        sch.vectorize(lanes)
-    elif extent(sch, lanes) > 1:
-        sch.vectorize(lanes)
+    else:
+        width = vector_width(extent(sch, lanes), machine)
+        if width < extent(sch, lanes):
+            vectors, lanes = sch.split(lanes, [None, width])
+            unrolled.append(vectors)
+        if width > 1:
+            sch.vectorize(lanes)
     for loop in unrolled:
         sch.unroll(loop)
 

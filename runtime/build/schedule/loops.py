@@ -41,6 +41,18 @@ def extent(sch: s_tir.Schedule, loop: Any) -> int:
     return int(sch.get(loop).extent)
 
 
+def vector_width(size: int, machine: Machine) -> int:
+    """Lanes of the vectors that a loop of ``size`` iterations is made of.
+
+    Whole registers if they fill it, else the largest power of two that does; a short odd loop is
+    one vector, which LLVM makes of a few smaller ones.
+    """
+    width = machine.lanes
+    while size % width:
+        width //= 2
+    return width if 2 * width > machine.lanes // 2 or size > machine.lanes else size
+
+
 def schedule_remaining(sch: s_tir.Schedule, done: set[str], machine: Machine) -> None:
     """Vectorise and parallelise every block that no other rule has dealt with."""
     for block in blocks(sch):
@@ -86,8 +98,46 @@ def _schedule_reduction(
     sch: s_tir.Schedule, block: Any, spatial: list[Any], folded: list[Any], machine: Machine
 ) -> None:
     sch.reorder(*spatial, *folded)
+    lanes = _partial_lanes(sch, block, folded[-1], machine)
+    if lanes > 1:
+        _fold_by_lanes(sch, block, spatial, folded[-1], lanes, machine)
+        return
     share(sch, spatial, machine)
     sch.decompose_reduction(block, folded[0])
+
+
+def _partial_lanes(sch: s_tir.Schedule, block: Any, innermost: Any, machine: Machine) -> int:
+    """Lanes in which a sum or maximum over consecutive elements is folded side by side."""
+    if len(sch.get(block).writes) != 1 or machine.lanes <= 1:
+        return 1
+    lanes = machine.lanes
+    while extent(sch, innermost) % lanes:
+        lanes //= 2
+    return lanes if lanes >= 4 and extent(sch, innermost) > lanes else 1
+
+
+def _fold_by_lanes(
+    sch: s_tir.Schedule,
+    block: Any,
+    spatial: list[Any],
+    innermost: Any,
+    lanes: int,
+    machine: Machine,
+) -> None:
+    """Each lane folds its own share; then the lanes are folded."""
+    _, lane = sch.split(innermost, [None, lanes])
+    partial = sch.rfactor(lane, len(spatial))
+    shared = share(sch, list(sch.get_loops(block))[: len(spatial)], machine)
+    sch.compute_at(partial, shared, preserve_unit_loops=True)
+    kinds = [v.iter_type for v in sch.get(partial).iter_vars]
+    own = list(sch.get_loops(partial))[-len(kinds) :]
+    folds = [x for x, kind in zip(own, kinds, strict=True) if kind != tirx.IterVar.DataPar]
+    sch.reorder(*folds, own[0])
+    sch.vectorize(own[0])
+    start = sch.decompose_reduction(partial, folds[0])
+    sch.vectorize(list(sch.get_loops(start))[-1])
+    sch.set_scope(partial, 0, "local")
+    sch.decompose_reduction(block, list(sch.get_loops(block))[-1])
 
 
 def share(sch: s_tir.Schedule, loops: list[Any], machine: Machine) -> Any:

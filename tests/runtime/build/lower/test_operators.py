@@ -211,6 +211,11 @@ UNARY: dict[str, tuple[Callable[..., Any], torch.Tensor]] = {
         lambda x: F.interpolate(x, size=(20, 7), mode="bilinear", align_corners=True),
         X,
     ),
+    "softmax of whole vectors": (lambda x: torch.softmax(x, -1), t(3, 5, 64) * 9),
+    "mean of whole vectors": (lambda x: x.mean((2, 3)), t(2, 3, 8, 16)),
+    "amax of whole vectors": (lambda x: x.amax(-1), t(7, 32)),
+    "sum of integers": (lambda x: x.sum(-1), ints(7, 32)),
+    "layer_norm of whole vectors": (lambda x: F.layer_norm(x, (64,)), t(3, 5, 64)),
     "instance_norm": (lambda x: F.instance_norm(x), X),
 }
 
@@ -289,6 +294,17 @@ WEIGHTED: dict[str, tuple[Callable[..., Any], torch.Tensor, tuple[torch.Tensor, 
     "conv2d": (lambda x, w, b: F.conv2d(x, w, b, padding=1), X, (t(8, 6, 3, 3), t(8))),
     "conv2d relu": (lambda x, w, b: F.relu(F.conv2d(x, w, b)), X, (t(21, 6, 3, 3), t(21))),
     "conv2d stride": (lambda x, w: F.conv2d(x, w, None, 2, 1), X, (t(16, 6, 3, 3),)),
+    "conv2d aligned planes": (
+        lambda x, w: F.conv2d(x, w, None, 1, 1),
+        t(1, 6, 14, 14),
+        (t(8, 6, 3, 3),),
+    ),
+    "conv2d stem": (lambda x, w: F.conv2d(x, w, None, 2, 3), t(1, 3, 33, 35), (t(32, 3, 7, 7),)),
+    "depthwise strided no padding": (
+        lambda x, w: F.conv2d(x, w, None, 3, 0, 2, 6),
+        X,
+        (t(6, 1, 3, 3),),
+    ),
     "conv2d dilated": (lambda x, w: F.conv2d(x, w, dilation=2), X, (t(5, 6, 3, 3),)),
     "conv2d asymmetric": (
         lambda x, w: F.conv2d(x, w, None, (2, 1), (0, 2)),
