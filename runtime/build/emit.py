@@ -91,7 +91,16 @@ def emit_tables(source: NodeSource) -> str:
     sends = [_send(source, tensors, t, p) for t, p in source.schedule.sends]
     stages = _stages(source)
     symbols = sorted({kernel.symbol for kernel in source.kernels.values()})
-    peers = ", ".join(_text(peer) for peer in _peers(source)) or "NULL"
+    peers = [_text(peer) for peer in _peers(source)]
+    arrays = {
+        "tensors": ("NodeTensor", list(tensors.rows.values())),
+        "calls": ("NodeCall", calls),
+        "stages": ("NodeStage", stages),
+        "receives": ("NodeReceive", receives),
+        "sends": ("NodeSend", sends),
+        "peers": ("char *const", peers),
+    }
+    filled = {name: (kind, rows) for name, (kind, rows) in arrays.items() if rows}
     return "\n".join(
         [
             "/* Tables of one node, written by the compiler: data for the node program. */",
@@ -101,14 +110,8 @@ def emit_tables(source: NodeSource) -> str:
             "",
             *(_prototype(symbol) for symbol in symbols),
             "",
-            *_array("NodeTensor", "tensors", list(tensors.rows.values())),
-            *_array("NodeCall", "calls", calls),
-            *_array("NodeStage", "stages", stages),
-            *_array("NodeReceive", "receives", receives),
-            *_array("NodeSend", "sends", sends),
-            f"static const char *const peers[] = {{{peers}}};",
-            "",
-            *_node_tables(source, len(tensors.rows), len(calls)),
+            *(line for name, (kind, rows) in filled.items() for line in _array(kind, name, rows)),
+            *_node_tables(source, {name: len(rows) for name, (_, rows) in arrays.items()}),
         ]
     )
 
@@ -118,8 +121,6 @@ def _prototype(symbol: str) -> str:
 
 
 def _array(kind: str, name: str, rows: Sequence[str]) -> list[str]:
-    if not rows:
-        return [f"#define {name} NULL", ""]
     return [f"static const {kind} {name}[] = {{", *(f"    {row}," for row in rows), "};", ""]
 
 
@@ -175,7 +176,7 @@ def _indices(values: Iterable[int]) -> str:
     return f"(const uint32_t[]){{{listed}}}" if listed else "NULL"
 
 
-def _node_tables(source: NodeSource, tensor_count: int, call_count: int) -> list[str]:
+def _node_tables(source: NodeSource, counts: Mapping[str, int]) -> list[str]:
     schedule, layout, weights = source.schedule, source.layout, source.weights
     identity = ", ".join(str(byte) for byte in source.bundle_id)
     return [
@@ -189,18 +190,8 @@ def _node_tables(source: NodeSource, tensor_count: int, call_count: int) -> list
         f"    .arena_bytes = {layout.arena_bytes}u,",
         f"    .slots = {source.slots},",
         f"    .threads = {source.threads},",
-        "    .tensors = tensors,",
-        "    .calls = calls,",
-        "    .stages = stages,",
-        "    .receives = receives,",
-        "    .sends = sends,",
-        "    .peers = peers,",
-        f"    .tensor_count = {tensor_count},",
-        f"    .call_count = {call_count},",
-        f"    .stage_count = {len(schedule.stages)},",
-        f"    .receive_count = {len(schedule.receives)},",
-        f"    .send_count = {len(schedule.sends)},",
-        f"    .peer_count = {len(_peers(source))},",
+        *(f"    .{name} = {name if count else 'NULL'}," for name, count in counts.items()),
+        *(f"    .{name.removesuffix('s')}_count = {n}," for name, n in counts.items()),
         f"    .cpu_features = {_text(_CPU_FEATURES.get(source.mcpu, ''))},",
         "};",
         "",
