@@ -19,6 +19,14 @@ _BASE_FEATURES: Mapping[str, tuple[str, ...]] = {
     "armv7": ("+neon",),
     "riscv64": ("+m", "+a", "+f", "+d", "+c"),
 }
+# Private second-level cache of common cores: Skylake server and Zen 2 up, Cortex-A72 to A78,
+# Cortex-A7, SiFive U74.
+_SECOND_CACHE_BYTES: Mapping[str, int] = {
+    "x86_64": 1 << 20,
+    "aarch64": 1 << 19,
+    "armv7": 1 << 18,
+    "riscv64": 1 << 19,
+}
 _REGISTERS: Mapping[str, int] = {"x86_64": 16, "aarch64": 32, "armv7": 16, "riscv64": 32}
 
 
@@ -54,6 +62,11 @@ class Machine:
         if features:
             description["mattr"] = list(dict.fromkeys(features))
         return tvm.target.Target(description)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Data that can be read again and again at speed: half of a core's second cache."""
+        return _SECOND_CACHE_BYTES[self.processor] // 2
 
     @property
     def key(self) -> str:

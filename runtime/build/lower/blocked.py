@@ -58,7 +58,8 @@ def blocked_planes(
             ),
             name=f"{name}_blocked",
         )
-    ctx.anchor = Anchor(f"{name}_blocked", 1, len(shape) - 1, tile)
+    channels_in = int(axes[0].dom.extent)
+    ctx.anchor = Anchor(f"{name}_blocked", 1, len(shape) - 1, tile, channels_in)
 
     def unblocked(n: Expr, f: Expr, *x: Expr) -> Expr:
         fo, fi = tirx.floordiv(f, block), tirx.floormod(f, block)
@@ -100,7 +101,9 @@ def blocked_rows(
 
     loops = (*lead[:-1], padded, blocks, block) if lead else (blocks, block)
     blocked = te.compute(loops, product, name=f"{name}_blocked")
-    ctx.anchor = Anchor(f"{name}_blocked", len(lead), max(len(lead) - 1, 0), tile)
+    ctx.anchor = Anchor(
+        f"{name}_blocked", len(lead), max(len(lead) - 1, 0), tile, int(depth.dom.extent)
+    )
     return te.compute(
         tuple(shape),
         lambda *i: blocked(*i[:-1], tirx.floordiv(i[-1], block), tirx.floormod(i[-1], block)),

@@ -33,6 +33,8 @@ class Anchor:
     """Axis of the result that holds the innermost positions (columns of a plain product)."""
     tile: Tile | None
     """The register tile that the operands were packed for; None where nothing is packed."""
+    depth: int = 0
+    """Input elements that each output folds, stride and kernel size aside: input channels."""
 
 
 @dataclass

@@ -31,6 +31,8 @@ class Tile:
 _LANE_STORE_COST = 2.0
 # Fewer accumulators than this leave the multiply-add units waiting for their own results.
 _ACCUMULATORS_FOR_LATENCY = 8
+# Besides accumulators and the vectors in use: a broadcast, and slack without which LLVM spills.
+_OTHER_REGISTERS = 3
 
 
 def choose_tile(machine: Machine, channels: int, space: int, depth: int, contiguous: bool) -> Tile:
@@ -60,7 +62,7 @@ def _over_channels(
         for blocks in (b for b in (1, 2, 3, 4) if count % b == 0):
             registers = vectors * blocks * lanes // width
             for tile in range(1, min(space, 16) + 1):
-                if tile * registers > machine.registers - registers - 1:
+                if tile * registers > machine.registers - registers - _OTHER_REGISTERS:
                     continue
                 waste = count * block / channels * (-(-space // tile) * tile / space)
                 cost = waste * _step_cost(tile, registers) + _LANE_STORE_COST * lanes / depth
@@ -73,7 +75,7 @@ def _over_space(machine: Machine, channels: int, space: int) -> Iterator[tuple[f
         if space % tile:
             continue
         for block in (2, 3, 4, 5, 6, 7, 8, 12):
-            if block * vectors > machine.registers - vectors - 1 or block > channels:
+            if block * vectors > machine.registers - vectors - _OTHER_REGISTERS or block > channels:
                 continue
             waste = -(-channels // block) * block / channels
             yield waste * _step_cost(block, vectors), Tile("vector-space", block, 1, tile)

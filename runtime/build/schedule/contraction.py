@@ -40,8 +40,7 @@ def schedule_tiled_product(
     else:
         space_o, space_i = sch.split(space, [None, tile.space])
         inner = [channel_i, space_i] if tile.scheme == "vector-space" else [space_i, channel_i]
-        # Weights of a tile are reused over the positions, which therefore run inside.
-        order = [*outer[:1], channel_o, *outer[1:], space_o]
+        order = _outer_order(sch, anchor, outer, channel_o, space_o, machine)
     sch.reorder(*order, *inner)
     at = _share_tiles(sch, order, machine)
     sch.set_scope(product, 0, "local")
@@ -49,6 +48,25 @@ def schedule_tiled_product(
     _schedule_accumulators(sch, product, machine)
     _unroll_tile(sch, inner, machine)
     return {anchor.block, name_of(sch, result)} | _pad_first(sch, machine)
+
+
+def _outer_order(
+    sch: s_tir.Schedule,
+    anchor: Anchor,
+    outer: list[Any],
+    channel_o: Any,
+    space_o: Any,
+    machine: Machine,
+) -> list[Any]:
+    """Inside runs what is read again: the positions, unless only the weights fit the cache."""
+    positions = extent(sch, space_o) * math.prod(extent(sch, x) for x in outer[1:])
+    tile = anchor.tile
+    assert tile is not None
+    input_bytes = 4 * anchor.depth * positions * tile.space
+    weight_bytes = 4 * anchor.depth * extent(sch, channel_o) * tile.channels * tile.blocks
+    if weight_bytes <= machine.kept_bytes < input_bytes:
+        return [*outer, space_o, channel_o]
+    return [*outer[:1], channel_o, *outer[1:], space_o]
 
 
 def _share_tiles(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> Any:
