@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,10 @@ def measure(program: Program, onnx_file: Path, threads: int, folder: Path) -> di
 
 def stage_seconds(trace: NodeTrace) -> list[float]:
     """Computing time of each request, by the node's clock."""
-    return [(span.end_ns - span.start_ns) / 1e9 for _, span in sorted(trace.stages.items())]
+    seconds: dict[int, float] = defaultdict(float)
+    for (request, _), span in trace.stages.items():
+        seconds[request] += (span.end_ns - span.start_ns) / 1e9
+    return [seconds[request] for request in sorted(seconds)]
 
 
 def interleave(ours: Any, peer: "Peer") -> list[float]:
