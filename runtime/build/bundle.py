@@ -201,9 +201,10 @@ def _staging(path: Path) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         yield folder
     except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
         raise BundleError(
-            f"the bundle {path} cannot be written: {error.strerror or error}; free some space or "
-            "give another -o"
+            f"the bundle {path} cannot be written: {error.strerror or error}{place}; free some "
+            "space or give another -o"
         ) from error
     finally:
         if folder is not None:

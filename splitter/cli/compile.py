@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from splitter.cli import options
@@ -73,7 +74,8 @@ def compile_command(
             f"{built.gate.max_abs_diff:.2g} ({built.gate.max_rel_diff:.2g} relative, "
             f"allowed {tolerance:g})."
         )
-    out.print(f"Bundle: {built.path}   Run it: splitter run {built.path} --input FILE")
+    place = escape(str(built.path))
+    out.print(f"Bundle: {place}   Run it: splitter run {place} --input FILE")
 
 
 def _facts(built: Any) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 Report = Callable[[int, int, str], None]
 
 # Tables are laid out for 100 columns; a pipe or file has no width of its own.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 100)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def print_json(data: Any) -> None:
@@ -50,5 +51,5 @@ def status(text: str) -> Iterator[None]:
     if not err.is_terminal:
         yield
         return
-    with err.status(text):
+    with err.status(escape(text)):
         yield

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from splitter.cli import options
@@ -97,7 +98,9 @@ def _inspect_model(graph: Graph, as_json: bool) -> None:
     if as_json:
         print_json(graph.to_dict())
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=str(graph), title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=escape(str(graph)), title_justify="left"
+    )
     table.add_column("layer")
     table.add_column("kind")
     for heading in ("MMACs", "weights KB", "output KB", "scratch KB"):
@@ -106,7 +109,7 @@ def _inspect_model(graph: Graph, as_json: bool) -> None:
     for layer in graph.layers:
         made = [graph.tensors[name] for name in layer.outputs]
         table.add_row(
-            layer.name,
+            escape(layer.name),
             layer.kind,
             f"{layer.macs / 1e6:.2f}" if layer.macs else "",
             f"{graph.layer_weight_bytes(layer) / 1e3:.1f}" if layer.weights else "",

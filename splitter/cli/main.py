@@ -3,8 +3,8 @@
 import sys
 
 import typer
-from click.exceptions import ClickException, Exit
 from rich.console import Console
+from rich.markup import escape
 
 from splitter import __version__
 from splitter.cli.compile import compile_command
@@ -14,6 +14,9 @@ from splitter.cli.profile import profile_command
 from splitter.cli.run import run_command
 from splitter.cli.topology import topology_command
 from splitter.errors import SplitterError
+
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 app = typer.Typer(
     name="splitter",
@@ -48,25 +51,34 @@ def _root(
 
 def main() -> None:
     """Run the command line; every foreseeable failure ends in one message and its exit code."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(_stopped() if code == _INTERRUPTED else code)
     except SplitterError as error:
-        errors.print(f"[bold red]error:[/] {_escaped(str(error))}")
-        sys.exit(error.exit_code)
-    except Exit as done:
-        sys.exit(done.exit_code)
-    except ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        sys.exit(_told(str(error), error.exit_code))
+    except typer.TyperException as error:
+        sys.exit(_told(_usage_text(error), error.exit_code))
+    except OSError as error:  # a full disk under standard output or a cache, for example
+        where = error.filename or "the output"
+        sys.exit(_told(f"cannot read or write {where}: {error.strerror or error}", 1))
     except (KeyboardInterrupt, typer.Abort):
-        errors.print("stopped")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader went away; there is nobody to tell
-        sys.exit(141)
+        sys.exit(_stopped())
 
 
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+def _told(text: str, code: int) -> int:
+    if text:
+        errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+        errors.print("[bold red]error:[/]", escape(text))
+    return code
+
+
+def _stopped() -> int:
+    sys.stderr.write("stopped\n")
+    return _INTERRUPTED
+
+
+def _usage_text(error: typer.TyperException) -> str:
+    """One line about a wrong option or argument; empty when the help was printed instead."""
+    message = error.format_message().strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message}; see {context.command_path} --help" if message and context else message

@@ -1,6 +1,7 @@
 """`splitter plan`: decide which layer runs where, and show why."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,8 @@ import typer
 
 from splitter.cli import options
 from splitter.cli.console import out, print_json, status
-from splitter.errors import PlanError, SplitterError
+from splitter.cli.output import writing
+from splitter.errors import PlanError
 from splitter.files import write_whole
 from splitter.plan import Plan, plan_from_dict, plan_to_dict
 from splitter.program import Program
@@ -68,6 +70,7 @@ def plan_command(
 def load_model(model: str, input_shape: list[str] | None) -> Program:
     """Load and trace, with a spinner."""
     shapes = options.parse_shapes(input_shape)
+    sys.path.append("")  # package.module:callable may lie where the user stands
     with status(f"loading {model}"):
         from splitter.tracing.load import load
 
@@ -122,16 +125,16 @@ def write_plan_files(
     plan: Plan, program: Program, output: Path | None, dot: Path | None, onnx: Path | None
 ) -> None:
     """Write the forms of the plan that were asked for."""
-    try:
-        if output is not None:
+    if output is not None:
+        with writing(output):
             write_whole(output, json.dumps(plan_to_dict(plan), indent=1) + "\n")
-        if dot is not None:
-            from splitter.export.dot import plan_to_dot
+    if dot is not None:
+        from splitter.export.dot import plan_to_dot
 
+        with writing(dot):
             write_whole(dot, plan_to_dot(program.graph, plan))
-        if onnx is not None:
-            from splitter.export.onnx_plan import annotate_onnx
+    if onnx is not None:
+        from splitter.export.onnx_plan import annotate_onnx
 
+        with writing(onnx):
             annotate_onnx(program.graph, plan, onnx)
-    except OSError as error:
-        raise SplitterError(f"cannot write {error.filename}: {error.strerror}") from error

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from splitter.cli import options
@@ -63,7 +64,7 @@ def _table(graph: Graph, device: Device, seconds: dict[str, float]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        title=f"{graph.name} on {device.card.name}, {device.threads} thread(s)",
+        title=f"{escape(graph.name)} on {device.card.name}, {device.threads} thread(s)",
         title_justify="left",
     )
     table.add_column("layer")
@@ -84,7 +85,7 @@ def _table(graph: Graph, device: Device, seconds: dict[str, float]) -> Table:
 def _row(layer: Layer, measured: float, modelled: float) -> tuple[str, ...]:
     rate = f"{layer.macs / measured / 1e9:.1f}" if layer.macs and measured > 0 else ""
     return (
-        layer.name,
+        escape(layer.name),
         layer.kind,
         f"{layer.macs / 1e6:.2f}" if layer.macs else "",
         f"{measured * 1e6:.1f}",

@@ -10,11 +10,13 @@ import numpy.typing as npt
 import typer
 from PIL import Image
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from splitter.cli import options
 from splitter.cli.console import out, print_json, progress
-from splitter.errors import InputError, SplitterError
+from splitter.cli.output import writing
+from splitter.errors import InputError
 from splitter.graph import Graph
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def run_command(
     for name, answer in results.items():
         out.print(_answer_table(name, opened, answer))
     out.print(run_view(report))
-    out.print(f"Report and timeline: {folder.path}")
+    out.print(f"Report and timeline: {escape(str(folder.path))}")
 
 
 def _requests(
@@ -172,31 +174,33 @@ def _serve(
 
 
 def _answer_table(name: str, bundle: "Bundle", answer: tuple[Array, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=name, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=escape(name), title_justify="left")
     for heading in ("output", "shape", "least", "largest", "first places of the largest values"):
         table.add_column(heading)
     for tensor, value in zip(bundle.graph.outputs, answer, strict=True):
         best = np.argsort(-value.reshape(-1), kind="stable")[:5]
         places = ", ".join(f"{int(i)}: {value.reshape(-1)[i]:.4g}" for i in best)
         low, high = (value.min(), value.max()) if value.size else (0, 0)
-        table.add_row(tensor, "x".join(map(str, value.shape)), f"{low:.4g}", f"{high:.4g}", places)
+        table.add_row(
+            escape(tensor), "x".join(map(str, value.shape)), f"{low:.4g}", f"{high:.4g}", places
+        )
     return table
 
 
 def _save(path: Path, graph: Graph, results: Mapping[str, tuple[Array, ...]]) -> None:
     several = len(results) > 1
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{Path(name).stem}/{tensor}" if several else tensor: value
         for name, answer in results.items()
         for tensor, value in zip(graph.outputs, answer, strict=True)
     }
     draft = path.with_name(f".{path.name}.draft.npz")
-    try:
-        np.savez(draft, allow_pickle=False, **arrays)
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise SplitterError(f"cannot write {path}: {error.strerror}") from error
+    with writing(path):
+        try:
+            np.savez(draft, **arrays)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def _as_json(

@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -50,20 +51,30 @@ def export_module(
         ModelError: export failed or dimensions are open; the message names what to change.
     """
     if isinstance(model, ExportedProgram):
-        model = _fixed(model, inputs, name)
-    if not isinstance(model, ExportedProgram):
-        model = _export(model, inputs, name)
+        exported = _fixed(model, inputs, name)
+    else:
+        with _inference_mode(model):
+            exported = _export(model, inputs, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        decomposed: ExportedProgram = model.run_decompositions(_decompositions())
+        decomposed: ExportedProgram = exported.run_decompositions(_decompositions())
     return decomposed
+
+
+@contextmanager
+def _inference_mode(module: torch.nn.Module) -> Iterator[None]:
+    training = [m for m in module.modules() if m.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def _export(
     module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name: str
 ) -> ExportedProgram:
-    training = [m for m in module.modules() if m.training]
-    module.eval()
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -73,19 +84,26 @@ def _export(
             f"{name} cannot be traced: {_first_line(error)}. Control flow must not depend on the "
             "values of tensors, and forward must take the example inputs as positional tensors"
         ) from error
-    finally:
-        for part in training:
-            part.training = True
 
 
 def _fixed(
     program: ExportedProgram, inputs: tuple[torch.Tensor, ...], name: str
-) -> ExportedProgram | torch.nn.Module:
+) -> ExportedProgram:
+    """``program`` with the shapes of ``inputs``; without open dimensions it is so already."""
     open_dims = open_dimensions(program)
     if open_dims and not inputs:
         options = " ".join(f"--input-shape {tensor}={dims}" for tensor, dims in open_dims.items())
         raise ModelError(f"{name} has open dimensions; fix them with, for example, {options}")
-    return program.module() if inputs else program
+    if open_dims:
+        return _export(program.module(), inputs, name)  # already in the mode it was exported in
+    for node, value in zip(_user_inputs(program), inputs, strict=False):
+        fixed, given = list(node.meta["val"].shape), list(value.shape)
+        if fixed != given:
+            raise ModelError(
+                f"{name} was exported for input {node.name} of shape {fixed}, not {given}; "
+                "export it with dynamic_shapes, or for that shape"
+            )
+    return program
 
 
 def open_dimensions(program: ExportedProgram) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """MODEL as people write it -> `Program`: a file, ``package.module:callable``, or a zoo name."""
 
+import logging
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import Parameter, signature
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -73,59 +76,94 @@ def _from_file(path: Path, shapes: Shapes) -> Program:
             input_names=model.input_names,
             output_names=model.output_names,
         )
+    return _from_exported(_exported(path), path, shapes)
+
+
+def _exported(path: Path) -> torch.export.ExportedProgram:
+    log = logging.getLogger("torch.export")  # which prints a traceback besides raising
+    silent = log.disabled
     try:
-        exported = torch.export.load(path)
+        log.disabled = True
+        return torch.export.load(path)
     except Exception as error:
         raise ModelError(
             f"{path} is not a readable exported program ({type(error).__name__}); write it again "
             "with torch.export.save of this torch version"
         ) from error
-    return _from_exported(exported, path, shapes)
+    finally:
+        log.disabled = silent
 
 
 def _from_exported(exported: torch.export.ExportedProgram, path: Path, shapes: Shapes) -> Program:
     declared = exported_shapes(exported)
     _check_names(str(path), shapes, tuple(declared))
-    if open_dimensions(exported) or shapes:
-        missing = [n for n in open_dimensions(exported) if n not in shapes]
-        if missing:
-            raise ModelError(
-                f"{path} has open dimensions; fix them with "
-                + " ".join(f"--input-shape {n}={open_dimensions(exported)[n]}" for n in missing)
-                + " with numbers in place of the symbols"
-            )
+    missing = {n: dims for n, dims in open_dimensions(exported).items() if n not in shapes}
+    if missing:
+        raise ModelError(
+            f"{path} has open dimensions; fix them with "
+            + " ".join(f"--input-shape {name}={dims}" for name, dims in missing.items())
+            + " with numbers in place of the symbols"
+        )
     inputs = [
         example_input(shapes.get(name, shape), dtype, seed)
         for seed, (name, (shape, dtype)) in enumerate(declared.items())
     ]
     if not shapes and exported.example_inputs is not None:
         inputs = [v for v in exported.example_inputs[0] if isinstance(v, torch.Tensor)]
-    model = exported if not shapes else exported.module()
-    return trace(model, inputs, name=path.stem, input_names=tuple(declared))
+    return trace(exported, inputs, name=path.stem, input_names=tuple(declared))
 
 
 def _from_callable(text: str, shapes: Shapes) -> Program:
+    module, given = _called(text)
+    names = _argument_names(module)
+    if names:
+        _check_names(text, shapes, names)
+    if given is None and not shapes:
+        raise ModelError(
+            f"{text} gives no example inputs; return (module, inputs) or say, for example, "
+            f"--input-shape {names[0] if names else 'x'}=1,3,224,224"
+        )
+    wanted = sorted(shapes, key=names.index) if names else list(shapes)
+    if given is None:
+        inputs = [example_input(shapes[n], torch.float32, seed) for seed, n in enumerate(wanted)]
+    else:
+        inputs = [_shaped(v, shapes.get(n)) for v, n in zip_longest(given, names[: len(given)])]
+    return trace(module, inputs, name=text.rpartition(":")[2])
+
+
+def _called(text: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...] | None]:
+    """The module that the callable ``text`` makes, and its example inputs if it gives some."""
     module_name, _, attribute = text.partition(":")
     try:
         function: Any = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # of the module's own code
         raise ModelError(
-            f"cannot find {text}: {error}; write package.module:callable of an importable package"
+            f"cannot find {text}: {_reason(error)}; write package.module:callable of an importable "
+            "package"
         ) from error
-    made = function()
-    module, inputs = made if isinstance(made, tuple) else (made, None)
+    try:
+        made = function()
+    except Exception as error:
+        raise ModelError(f"calling {text} failed: {_reason(error)}") from error
+    module, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    inputs = (inputs,) if isinstance(inputs, torch.Tensor) else inputs
     if not isinstance(module, torch.nn.Module):
-        raise ModelError(f"{text} gave a {type(module).__name__}, not a torch.nn.Module")
-    if inputs is None:
-        if not shapes:
-            raise ModelError(
-                f"{text} gives no example inputs; return (module, inputs) or say, for example, "
-                "--input-shape x=1,3,224,224"
-            )
-        inputs = [
-            example_input(shape, torch.float32, seed) for seed, shape in enumerate(shapes.values())
-        ]
-    return trace(module, tuple(inputs), name=attribute, input_names=tuple(shapes))
+        raise ModelError(f"{text} gave {type(module).__name__}, not a torch.nn.Module")
+    if inputs is not None and not all(isinstance(value, torch.Tensor) for value in inputs):
+        raise ModelError(f"{text} gave example inputs that are not all tensors")
+    return module, None if inputs is None else tuple(inputs)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _argument_names(module: torch.nn.Module) -> tuple[str, ...]:
+    """Names of forward's positional arguments; none when it takes any number of them."""
+    parameters = signature(module.forward).parameters.values()
+    if any(p.kind is Parameter.VAR_POSITIONAL for p in parameters):
+        return ()
+    return tuple(p.name for p in parameters if p.kind is not Parameter.KEYWORD_ONLY)
 
 
 def example_input(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> torch.Tensor:

@@ -164,7 +164,7 @@ def test_place_that_cannot_be_written(
     program: splitter.Program, plan: splitter.Plan, topology: splitter.Topology, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(BundleError, match="bundle cannot be written: .*; .* give another -o"):
+    with pytest.raises(BundleError, match=r"bundle cannot be written: .*; .* give another -o"):
         splitter.compile(program, plan, topology, tmp_path / "file" / "bundle")
 
 
