@@ -52,7 +52,7 @@ def _root(
 def main() -> None:
     """Run the command line; every foreseeable failure ends in one message and its exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="splitter", standalone_mode=False)
         sys.exit(_stopped() if code == _INTERRUPTED else code)
     except SplitterError as error:
         sys.exit(_told(str(error), error.exit_code))
