@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from splitter.topology import Constraints, Device, Link, Topology
 
@@ -18,6 +19,8 @@ def draw(topology: Topology) -> RenderableType:
     parts: list[RenderableType] = [
         Text.assemble((topology.name, "bold"), f": {topology.description}"),
         Text(f"The input is born on {topology.source}, the result is wanted on {topology.sink}."),
+        Text(),
+        _tree(topology),
         _device_table(topology),
     ]
     if topology.links:
@@ -29,6 +32,48 @@ def draw(topology: Topology) -> RenderableType:
 def to_dict(topology: Topology) -> dict[str, Any]:
     """JSON form, in SI units under the field names of `splitter.topology`."""
     return asdict(topology)
+
+
+def _tree(topology: Topology) -> Tree:
+    """The network as seen from where the input is born, every link once."""
+    root = Tree(_node_label(topology, topology.source), guide_style="dim")
+    branches = {topology.source: root}
+    waiting = [topology.source]
+    drawn: set[frozenset[str]] = set()
+    while waiting:
+        here = waiting.pop(0)
+        for link in topology.links:
+            pair = frozenset((link.source, link.target))
+            if link.source != here or pair in drawn:
+                continue
+            drawn.add(pair)
+            known = link.target in branches
+            label = Text.assemble(
+                (f"{_rate(link)} {_arrow(topology, link)} ", "dim"),
+                (link.target, "dim") if known else _node_label(topology, link.target),
+            )
+            branch = branches[here].add(label)
+            if not known:
+                branches[link.target] = branch
+                waiting.append(link.target)
+    return root
+
+
+def _node_label(topology: Topology, name: str) -> Text:
+    device = topology.by_name[name]
+    marks = [word for word, end in (("in", topology.source), ("out", topology.sink)) if end == name]
+    ends = f" ({', '.join(marks)})" if marks else ""
+    return Text.assemble(
+        (name, "bold"), f"{ends}: {device.card.name}, {_bytes(device.memory_bytes)}"
+    )
+
+
+def _rate(link: Link) -> str:
+    return f"{link.bandwidth_bytes_per_s * 8 / 1e6:g} Mbit/s, {link.latency_s * 1e3:g} ms"
+
+
+def _arrow(topology: Topology, link: Link) -> str:
+    return "<->" if (link.target, link.source) in topology.link_between else "-->"
 
 
 def _device_table(topology: Topology) -> Table:
