@@ -30,7 +30,7 @@ def test_drawing_shows_devices_links_and_ends() -> None:
 
 def test_drawing_shows_threads_in_use() -> None:
     text = _drawn(load_topology("loopback3"))
-    assert "13.4" in text  # one of two threads: half of 2 x 13.4 GFLOP/s
+    assert "33.6" in text  # one of two threads: half of 2 x 33.6 GFLOP/s
     assert "13 MB" in text
 
 
@@ -45,6 +45,6 @@ def test_drawing_shows_constraints_literally() -> None:
 
 def test_json_form_is_json_in_si_units() -> None:
     data = json.loads(json.dumps(to_dict(load_topology("loopback3"))))
-    assert data["devices"][0]["card"]["macs_per_s"] == 13.4e9
+    assert data["devices"][0]["card"]["macs_per_s"] == 33.6e9
     assert data["links"][0]["bandwidth_bytes_per_s"] == 1e9
     assert data["source"] == "camera"
