@@ -7,6 +7,7 @@ another topology costs nothing but the link.
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -89,13 +90,24 @@ def _compile(
     lowered = lower_layer(program, layer, machine)
     function = schedule(lowered, machine).with_attr("global_symbol", symbol)
     built = tvm.tirx.build(tvm.IRModule({symbol: function}), target=machine.target())
+    described = json.dumps([_operand_dict(operand) for operand in lowered.operands])
     with tempfile.TemporaryDirectory(dir=code.parent) as scratch:
         at = Path(scratch)
-        built.write_to_file(str(at / "kernel.o"), "o")
-        (at / "kernel.json").write_text(json.dumps([_operand_dict(o) for o in lowered.operands]))
+        (at / "kernel.o").write_bytes(_object_code(built))
+        (at / "kernel.json").write_text(described)
         # The description goes last: where it exists, the object is whole.
         (at / "kernel.o").replace(code)
         (at / "kernel.json").replace(description)
+
+
+def _object_code(built: Any) -> bytes:
+    """The object file, by way of memory: LLVM ends the whole process when a disk is full."""
+    file = os.memfd_create("kernel.o")
+    try:
+        built.write_to_file(f"/proc/self/fd/{file}", "o")
+        return Path(f"/proc/self/fd/{file}").read_bytes()
+    finally:
+        os.close(file)
 
 
 def _operand_dict(operand: KernelOperand) -> dict[str, Any]:
