@@ -7,7 +7,7 @@ from runtime.build.kernels import Kernel
 from runtime.build.lower import KernelOperand
 from runtime.build.weights import WeightsFile
 from splitter.graph import Graph
-from splitter.memory import MemoryLayout
+from splitter.memory import MemoryLayout, scratch_name
 from splitter.schedule import NodeSchedule
 
 _DTYPE = {
@@ -131,7 +131,13 @@ def _peers(source: NodeSource) -> list[str]:
 
 def _call(tensors: _Tensors, kernel: Kernel, layer: str) -> str:
     arguments = [tensors.of_operand(operand) for operand in kernel.operands]
-    return f"{{{kernel.symbol}, {_text(layer)}, {_indices(arguments)}, {len(arguments)}}}"
+    source = tensors.source
+    offset = source.layout.arena.get(scratch_name(layer), 0)
+    scratch = source.graph.by_name[layer].scratch_bytes
+    return (
+        f"{{{kernel.symbol}, {_text(layer)}, {_indices(arguments)}, {len(arguments)}, "
+        f"{offset}u, {scratch}u}}"
+    )
 
 
 def _wire(source: NodeSource, tensor: str) -> int:

@@ -46,6 +46,9 @@ static void check_tensor(uint32_t index) {
 static void check_call(uint32_t index) {
   const NodeCall *call = &node_tables.calls[index];
   require(call->kernel != NULL && call->layer != NULL, "kernel of call", index);
+  require(call->scratch_offset % 64 == 0 && call->scratch_bytes <= node_tables.arena_bytes &&
+              call->scratch_offset <= node_tables.arena_bytes - call->scratch_bytes,
+          "scratch of call", index);
   for (uint32_t i = 0; i < call->arg_count; i++)
     require(call->args[i] < node_tables.tensor_count, "argument of call", index);
 }

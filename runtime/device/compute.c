@@ -1,6 +1,7 @@
 #include "compute.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 
 #include "backend.h"
 #include "clock.h"
@@ -8,10 +9,13 @@
 #include "send.h"
 #include "thread.h"
 #include "trace.h"
+#include "workspace.h"
 
 void compute_call(uint32_t index, Slot *slot) {
   const NodeCall *call = &node_tables.calls[index];
   KernelArg result = {.type_index = KERNEL_TYPE_NONE};
+  unsigned char *scratch = call->scratch_bytes ? slots_arena() + call->scratch_offset : NULL;
+  workspace_use(scratch, call->scratch_bytes);
   int status = call->kernel(NULL, slot->args + slots_first_arg(index), (int32_t)call->arg_count,
                             &result);
   if (status != 0)

@@ -13,6 +13,7 @@ static struct {
   Slot *slots;
   uint32_t *first_arg; /* by call, and the number of all arguments behind the last */
   uint64_t admitted, completed, total;
+  unsigned char *arena;
 } state = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .released = PTHREAD_COND_INITIALIZER,
@@ -76,6 +77,7 @@ void slots_start(const unsigned char *weights) {
       [STORAGE_WEIGHTS] = (unsigned char *)(uintptr_t)weights, /* mapped read-only */
       [STORAGE_ARENA] = memory_pages(node_tables.arena_bytes, "the arena"),
   };
+  state.arena = bases[STORAGE_ARENA];
   for (uint32_t i = 0; i < node_tables.slots; i++) {
     bases[STORAGE_SLOT] = memory_pages(node_tables.slot_bytes, "a request slot");
     start_slot(&state.slots[i], bases);
@@ -85,6 +87,10 @@ void slots_start(const unsigned char *weights) {
 
 uint32_t slots_first_arg(uint32_t call) {
   return state.first_arg[call];
+}
+
+unsigned char *slots_arena(void) {
+  return state.arena;
 }
 
 Slot *slots_any(void) {

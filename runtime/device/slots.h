@@ -24,6 +24,9 @@ void slots_start(const unsigned char *weights);
 /* Where the arguments of a call begin in Slot.args. */
 uint32_t slots_first_arg(uint32_t call);
 
+/* Start of the arena; NULL when it is empty. */
+unsigned char *slots_arena(void);
+
 /* Some slot, for calls outside of any request. */
 Slot *slots_any(void);
 

@@ -36,6 +36,8 @@ typedef struct {
   const char *layer;    /* name of the layer this call belongs to */
   const uint32_t *args; /* indices into tensors, in the kernel's argument order */
   uint32_t arg_count;
+  uint64_t scratch_offset; /* bytes from the start of the arena, a multiple of 64 */
+  uint64_t scratch_bytes;  /* for workspaces that the kernel asks for while it runs */
 } NodeCall;
 
 /* A run of calls that, once its needs have arrived, runs to its end without waiting.

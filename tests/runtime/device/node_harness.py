@@ -100,7 +100,7 @@ def emit(tables: Tables) -> str:
         )
     for i, (kernel, arguments) in enumerate(tables.calls):
         out.append(_numbers("uint32_t", f"args{i}", arguments))
-        calls.append(f'{{{kernel}, "layer{i}", args{i}, {len(arguments)}}}')
+        calls.append(f'{{{kernel}, "layer{i}", args{i}, {len(arguments)}, 0, 0}}')
     for i, (first, count, needs) in enumerate(tables.stages):
         out.append(_numbers("uint32_t", f"needs{i}", needs))
         stages.append(f"{{{first}, {count}, needs{i}, {len(needs)}}}")

@@ -15,7 +15,10 @@ from node_harness import DEVICE, HERE, LANGUAGE, Builder, zig
 
 @pytest.fixture(scope="session")
 def unit(sanitized: Builder) -> Path:
-    sources = [HERE / "unit_main.c", *(DEVICE / name for name in ("xxh64.c", "peers.c", "net.c"))]
+    sources = [
+        HERE / "unit_main.c",
+        *(DEVICE / name for name in ("xxh64.c", "peers.c", "net.c", "workspace.c")),
+    ]
     objects = sanitized.compile(sources)
     program = sanitized.folder / "unit"
     subprocess.run(["gcc", *sanitized.flags, *map(str, objects), "-o", str(program)], check=True)
@@ -183,3 +186,25 @@ def test_binary_interface(tmp_path: Path, compiler: list[str]) -> None:
     (tmp_path / "abi.c").write_text(ABI)
     command = [*compiler, *LANGUAGE, f"-I{include}", "-c", "abi.c", "-o", "abi.o"]
     subprocess.run(command, cwd=tmp_path, check=True)
+
+
+def _offsets(unit: Path, *steps: str) -> list[int]:
+    code, output = _run(unit, "workspace", "\n".join(steps).encode())
+    assert code == 0
+    return [int(line) for line in output.split()]
+
+
+def test_workspaces_come_out_of_the_scratch(unit: Path) -> None:
+    steps = ("take 0 100", "take 1 64", "take 2 1", "give 1", "take 3 64", "give 0", "take 4 120")
+    assert _offsets(unit, *steps) == [0, 128, 192, 128, 0]
+
+
+def test_workspace_beyond_the_scratch_is_elsewhere(unit: Path) -> None:
+    steps = ("take 0 1000", "take 1 64", "give 0", "take 2 1025", "give 1", "take 3 1024")
+    assert _offsets(unit, *steps) == [0, -1, -1, 0]
+
+
+def test_workspace_of_another_size_is_never_shared(unit: Path) -> None:
+    steps = [f"take {i} {16 * (i % 7) + 1}" for i in range(80)]
+    taken = [at for at in _offsets(unit, *steps) if at >= 0]
+    assert len(taken) == len(set(taken))

@@ -1,11 +1,15 @@
-/* Runs one unit on standard input: `xxh64`, or `peers` which prints what it has parsed. */
+/* Runs one unit on standard input: `xxh64`, `peers` which prints what it has parsed, `addresses`, or
+ * `workspace` which takes and gives memory as told. */
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fail.h"
 #include "net.h"
 #include "peers.h"
+#include "workspace.h"
 #include "xxh64.h"
 
 enum { INPUT_BYTES = 1 << 20 };
@@ -44,6 +48,34 @@ static int print_addresses(char *text) {
   return 0;
 }
 
+/* The units fail without the tables that the node's own message needs. */
+void fail(int code, const char *format, ...) {
+  (void)fprintf(stderr, "%s\n", format);
+  exit(code);
+}
+
+enum { SCRATCH_BYTES = 1024, MOST_TAKEN = 256 };
+
+/* Lines of `take NUMBER BYTES` or `give NUMBER`; prints each taken piece's offset in the scratch, or
+ * -1 for memory elsewhere. All of a piece is written, for the sanitizer's eyes. */
+static int print_workspaces(char *text) {
+  static _Alignas(64) unsigned char scratch[SCRATCH_BYTES];
+  static void *taken[MOST_TAKEN];
+  workspace_use(scratch, SCRATCH_BYTES);
+  for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+    unsigned number = 0, bytes = 0;
+    if (sscanf(line, "take %u %u", &number, &bytes) == 2 && number < MOST_TAKEN) {
+      unsigned char *piece = taken[number] = workspace_take(bytes);
+      memset(piece, (int)number, bytes);
+      int inside = piece >= scratch && piece < scratch + SCRATCH_BYTES;
+      (void)printf("%td\n", inside ? piece - scratch : (ptrdiff_t)-1);
+    } else if (sscanf(line, "give %u", &number) == 1 && number < MOST_TAKEN) {
+      workspace_give(taken[number]);
+    }
+  }
+  return 0;
+}
+
 int main(int count, char **arguments) {
   static char input[INPUT_BYTES];
   size_t length = fread(input, 1, sizeof input - 1, stdin);
@@ -51,5 +83,6 @@ int main(int count, char **arguments) {
   if (strcmp(unit, "xxh64") == 0) return print_hash(input, length);
   if (strcmp(unit, "peers") == 0) return print_peers(input);
   if (strcmp(unit, "addresses") == 0) return print_addresses(input);
+  if (strcmp(unit, "workspace") == 0) return print_workspaces(input);
   return 2;
 }

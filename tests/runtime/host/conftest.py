@@ -158,7 +158,7 @@ def tables(toy: Toy, graph: Graph, schedule: NodeSchedule, bundle_id: bytes) -> 
         layer = graph.by_name[name]
         args = [index[t] for t in (*layer.inputs, *layer.weights, *layer.outputs)]
         text.append(f"static const uint32_t args_{i}[] = {{{numbers(args)}}};")
-        call_rows.append(f'{{kernel_sum, "{name}", args_{i}, {len(args)}}}')
+        call_rows.append(f'{{kernel_sum, "{name}", args_{i}, {len(args)}, 0, 0}}')
     stage_rows, at = [], 0
     for i, stage in enumerate(schedule.stages):
         needs = [received.index(t) for t in stage.needs]
