@@ -107,11 +107,14 @@ def _as_operators(
     assert isinstance(source, fx.Node)
     shape = [1, -1] + [1] * (source.meta["val"].dim() - 2)
     dtype = source.meta["val"].dtype
+    mean = node.args[3]
+    assert isinstance(mean, fx.Node)
+    owner = str(mean.target).rpartition(".")[0] or node.name
     parts: list[fx.Node] = []
     with module.graph.inserting_before(node):
-        for label, value in (("scale", scale), ("shift", shift)):
-            set_constant(module, f"{node.name}.{label}", value.view(shape).to(dtype))
-            parts.append(module.graph.get_attr(f"{node.name}.{label}"))
+        for label, value in (("folded_scale", scale), ("folded_shift", shift)):
+            set_constant(module, f"{owner}.{label}", value.view(shape).to(dtype))
+            parts.append(module.graph.get_attr(f"{owner}.{label}"))
             parts[-1].meta["val"] = value.view(shape).to(dtype)
         scaled = module.graph.call_function(aten.mul.Tensor, (source, parts[0]))
         shifted = module.graph.call_function(aten.add.Tensor, (scaled, parts[1]))

@@ -147,7 +147,7 @@ def _tensor_names(
     output_names: Sequence[str],
 ) -> dict[fx.Node, str]:
     """Name of every tensor at a layer's edge, model inputs first, then in execution order."""
-    given = tuple(input_names) or tuple(node.name for node in inputs)
+    given = tuple(input_names) or tuple(str(node.target) for node in inputs)
     if len(given) != len(inputs) or len(set(given)) != len(given):
         raise ModelError(f"the model has {len(inputs)} inputs; the names {list(given)} do not fit")
     found = dict(zip(inputs, given, strict=True))

@@ -32,7 +32,7 @@ class LayerNames:
         members = set(group)
         sources = [s for n in group for s in n.all_input_nodes if s not in members]
         named = [self._by_node[s].partition("/")[0] for s in sources if s in self._by_node]
-        named += [s.name for s in sources if s.op == "placeholder"]
+        named += [str(s.target) for s in sources if s.op == "placeholder"]
         root = named[0] if named else "constant"
         return f"{root}/{operator_name(anchor).strip('_')}"
 
