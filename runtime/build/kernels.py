@@ -77,11 +77,22 @@ def _kernel(program: Program, layer: Layer, machine: Machine) -> Kernel:
     folder = cache_directory() / "kernels" / f"{compiler_key()}-{machine.key}"
     code, description = folder / f"{layer.signature}.o", folder / f"{layer.signature}.json"
     symbol = f"k_{layer.signature}"
-    if not (code.is_file() and description.is_file()):
+    operands = _kept_operands(layer, code, description)
+    if operands is None:
         folder.mkdir(parents=True, exist_ok=True)
         _compile(program, layer, machine, symbol, code, description)
-    operands = _read_operands(layer, json.loads(description.read_text()))
+        operands = _read_operands(layer, json.loads(description.read_text()))
     return Kernel(f"__tvm_ffi_{symbol}", code, operands)
+
+
+def _kept_operands(layer: Layer, code: Path, description: Path) -> tuple[KernelOperand, ...] | None:
+    """The operands of a kernel in the cache; None where there is none or its file is damaged."""
+    if not (code.is_file() and description.is_file()):
+        return None
+    try:
+        return _read_operands(layer, json.loads(description.read_text()))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _compile(

@@ -1,0 +1,64 @@
+/* Tables of one node, written by the compiler: data for the node program. */
+#include <stddef.h>
+
+#include "tables.h"
+
+int k_linear_0(void *, const KernelArg *, int32_t, KernelArg *);
+
+static const NodeTensor tensors[] = {
+    {"right", STORAGE_SLOT, 2, 32, 2, (const int64_t[]){1, 4}, 64u, 16u},
+    {"right.weight@64", STORAGE_WEIGHTS, 2, 32, 2, (const int64_t[]){4, 4}, 64u, 64u},
+    {"right.bias@128", STORAGE_WEIGHTS, 2, 32, 1, (const int64_t[]){4}, 128u, 16u},
+    {"right/2", STORAGE_SLOT, 2, 32, 1, (const int64_t[]){4}, 128u, 16u},
+    {"x", STORAGE_SLOT, 2, 32, 2, (const int64_t[]){1, 4}, 0u, 16u},
+    {"right/2", STORAGE_SLOT, 2, 32, 2, (const int64_t[]){1, 4}, 128u, 16u},
+};
+
+static const NodeCall calls[] = {
+    {k_linear_0, "right/2", (const uint32_t[]){0, 1, 2, 3}, 4, 0u, 0u},
+};
+
+static const NodeStage stages[] = {
+    {0, 1, (const uint32_t[]){1}, 1},
+};
+
+static const NodeReceive receives[] = {
+    {4, 0, 0},
+    {0, 1, 1},
+};
+
+static const NodeSend sends[] = {
+    {4, 0, 1, AFTER_RECEIVE, 0},
+    {5, 2, 2, AFTER_CALL, 0},
+};
+
+static const char *const peers[] = {
+    "host",
+    "hub",
+    "server",
+};
+
+const NodeTables node_tables = {
+    .version = NODE_TABLES_VERSION,
+    .node = "camera",
+    .bundle_id = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31},
+    .weights_bytes = 192u,
+    .weights_xxh64 = 12345u,
+    .slot_bytes = 192u,
+    .arena_bytes = 0u,
+    .slots = 3,
+    .threads = 2,
+    .tensors = tensors,
+    .calls = calls,
+    .stages = stages,
+    .receives = receives,
+    .sends = sends,
+    .peers = peers,
+    .tensor_count = 6,
+    .call_count = 1,
+    .stage_count = 1,
+    .receive_count = 2,
+    .send_count = 2,
+    .peer_count = 3,
+    .cpu_features = "avx2 fma bmi2",
+};
