@@ -61,7 +61,14 @@ def real_model(name: str, needs: Needs) -> RealModel:
         answer = _onnx_runtime(name, original.input_names, example)
     else:
         answer = _torch(original.module)
-    return RealModel(splitter.load(name), requests, tuple(map(answer, requests)))
+    program = splitter.trace(
+        original.module,
+        original.example_inputs,
+        name=name,
+        input_names=original.input_names,
+        output_names=original.output_names,
+    )
+    return RealModel(program, requests, tuple(map(answer, requests)))
 
 
 def _torch(module: torch.nn.Module) -> Callable[[Answer], Answer]:

@@ -46,7 +46,10 @@ def model(request: pytest.FixtureRequest, needs: Callable[[bool, str], None]) ->
 
 
 def check(bundle: splitter.Bundle, model: RealModel, folder: Path) -> None:
-    """Both requests have the right answers, and no node uses more memory than was planned."""
+    """Both requests have the right answers, and nodes are as small as they are said to be."""
+    for facts in bundle.manifest.nodes.values():
+        assert facts.program_bytes - facts.kernel_bytes < 100_000
+        assert facts.program_bytes < 1_500_000
     folder.mkdir()
     with bundle.launch(trace_dir=folder, timeout_s=300) as deployment:
         answers = [outputs_of(deployment(*request)) for request in model.requests]

@@ -71,6 +71,23 @@ def test_same_inputs_give_the_same_bytes(
     assert contents(again.path) == contents(made.path)
 
 
+@pytest.mark.foreign
+def test_same_bytes_for_other_processors(
+    program: splitter.Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = splitter.load_topology("home")
+    devices = ("camera", "pi", "board", "laptop")
+    layers = [layer.name for layer in program.graph.layers]
+    placement = {name: devices[i * 4 // len(layers)] for i, name in enumerate(layers)}
+    plan = splitter.partition(program, home, placement=placement)
+    monkeypatch.setenv("PATH", "")  # the gate has its own tests
+    made = []
+    for name in ("first", "second"):
+        monkeypatch.setenv("SPLITTER_CACHE", str(tmp_path / name / "cache"))
+        made.append(contents(build_bundle(program, plan, home, tmp_path / name / "bundle").path))
+    assert made[0] == made[1]
+
+
 def test_another_weight_is_another_bundle(
     made: splitter.Bundle,
     plan: splitter.Plan,
