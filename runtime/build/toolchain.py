@@ -61,8 +61,9 @@ def link_node(processor: str, tables: Path, objects: Iterable[Path], output: Pat
         *(sys.executable, "-m", "ziglang", "cc"),
         *("-target", ZIG_TARGETS[processor]),
         *COMPILER_FLAGS,
-        # Where the sources happen to lie must not show in the program.
-        *(f"-ffile-prefix-map={DEVICE_SOURCES}=.", f"-ffile-prefix-map={tables.parent}=."),
+        # Where the sources happen to lie must not show in the program. (The tables hold no path;
+        # an option that names their folder would differ each time and defeat the compiler's cache.)
+        f"-ffile-prefix-map={DEVICE_SOURCES}=.",
         f"-I{DEVICE_SOURCES}",
         *map(str, sources),
         str(tables),
