@@ -1,5 +1,6 @@
 """The whole way from a model to a bundle, as one short function of named steps."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from splitter.memory import REQUEST_SLOTS
 from splitter.partitioning import partition as solve
 from splitter.plan import Objective, Plan
 from splitter.program import Program
-from splitter.topology import Constraints, Topology
+from splitter.topology import Constraints, Device, Topology
 from splitter.topology_file import load_topology
 
 Progress = Callable[[int, int, str], None]
@@ -121,6 +122,10 @@ def _check_plan(graph: Graph, plan: Plan, topology: Topology) -> None:
         raise PlanError(f"the plan uses device {unknown[0]}, which {topology.name} does not have")
 
 
+def _is_like_this_machine(device: Device) -> bool:
+    return is_native(device.card.processor) and device.threads <= (os.cpu_count() or 1)
+
+
 def profile(
     program: Program,
     topology: Topology | str | Path,
@@ -131,7 +136,8 @@ def profile(
     """Measure every distinct layer on this machine and keep the times for later plans.
 
     Devices of ``topology`` with one card and thread count are measured once; those of another
-    processor are left to the roofline. Returns seconds by layer signature per (card, threads).
+    processor, or with more threads than this machine has cores, are left to the roofline. Returns
+    seconds by layer signature per (card, threads).
 
     Raises:
         ToolchainError: the node could not be built or failed.
@@ -141,7 +147,7 @@ def profile(
     found: dict[tuple[str, int], Mapping[str, float]] = {}
     for device in where.devices:
         key = (device.card.name, device.threads)
-        if key in found or not is_native(device.card.processor):
+        if key in found or not _is_like_this_machine(device):
             continue
         found[key] = profile_layers(program, device.card, device.threads, runs, progress)
         store.add(*key, found[key])

@@ -1,10 +1,19 @@
 """Fixtures for all tests: caches of their own, golden files, what to do where something lacks."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Let tests interrupt the programs they start, even when this run is a background job.
+
+    A shell has its background jobs ignore SIGINT, and what is ignored is inherited.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
