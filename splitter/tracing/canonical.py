@@ -191,7 +191,7 @@ _PIECES = {
 
 def _fold_constants(module: fx.GraphModule) -> None:
     for node in list(module.graph.nodes):
-        if node.op != "call_function" or not _is_foldable(module, node):
+        if node.op != "call_function" or not _is_foldable(node):
             continue
         values = fx.node.map_arg(
             (node.args, node.kwargs), lambda n: constant_of(module, str(n.target))
@@ -203,8 +203,7 @@ def _fold_constants(module: fx.GraphModule) -> None:
         replace_with_constant(module, node, f"folded.{node.name}", result.contiguous())
 
 
-def _is_foldable(module: fx.GraphModule, node: fx.Node) -> bool:
-    del module
+def _is_foldable(node: fx.Node) -> bool:
     sources = node.all_input_nodes
     return all(s.op == "get_attr" for s in sources) and not node.is_impure()
 

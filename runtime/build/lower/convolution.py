@@ -107,7 +107,7 @@ def _convolution(ctx: Context, node: fx.Node) -> te.Tensor:
         phased=stride[-1] > 1 and _worth_sorting(weight_shape, groups),
     )
     packed = groups == 1 and ctx.is_private_constant(node.args[1]) and dtype_of(node) == "float32"
-    product = (_packed if packed else _unpacked)(ctx, node, windows, groups)
+    product = _packed(ctx, node, windows) if packed else _unpacked(ctx, node, windows, groups)
     return with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
 
 
@@ -118,8 +118,7 @@ def _worth_sorting(weight_shape: Sequence[int], groups: int) -> bool:
     return taps > 1 and (groups > 1 or readers >= 16 * weight_shape[1])
 
 
-def _packed(ctx: Context, node: fx.Node, windows: _Windows, groups: int) -> te.Tensor:
-    del groups
+def _packed(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
     name, shape = safe_name(node.name), shape_of(node)
     source = windows.source(ctx.tensor(node.args[0]), name)
     channels, *inner = shape_of(node.args[1])

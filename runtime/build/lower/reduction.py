@@ -64,8 +64,7 @@ def _variance(ctx: Context, node: fx.Node) -> te.Tensor:
     axes = _axes(node, argument(node, 1, "dim"))
     correction: Any = node.kwargs.get("correction", 1)
     name = safe_name(node.name)
-    mean, squares, count = _moments(source, axes, name)
-    del mean
+    _, squares, count = _moments(source, axes, name)
     divisor = tirx.const(
         max(count - (1 if correction is None else float(correction)), 0), "float32"
     )
