@@ -2,10 +2,20 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that skips for want of something on a user's machine fails in CI."""
+    report = yield
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"nothing may be skipped in CI: {report.longreprtext}"
+    return report
 
 
 def pytest_configure() -> None:
@@ -34,14 +44,11 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def needs() -> Callable[[bool, str], None]:
-    """Skips with the reason where something is missing; in CI that is a failure."""
+    """Skips with the reason where something is missing; see `pytest_runtest_makereport`."""
 
     def check(found: bool, what: str) -> None:
-        if found:
-            return
-        if os.environ.get("CI"):
-            pytest.fail(f"{what} is missing")
-        pytest.skip(f"{what} is missing")
+        if not found:
+            pytest.skip(f"{what} is missing")
 
     return check
 
