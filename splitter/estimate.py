@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from splitter.costs import CostTable
 from splitter.graph import Graph
 from splitter.memory import NODE_OVERHEAD_BYTES, plan_memory
-from splitter.plan import DeviceLoad, Estimate, LinkLoad
+from splitter.plan import DeviceLoad, Estimate, LinkLoad, MediumLoad
 from splitter.schedule import NodeSchedule, Transfer, node_schedules, transfers_of
-from splitter.topology import Device, Topology
+from splitter.topology import Device, Link, Topology
 
 
 def estimate(
@@ -31,13 +31,21 @@ def estimate(
         for device in topology.devices
     )
     links = _link_loads(topology, transfers)
+    media = _medium_loads(topology, links)
     return Estimate(
         latency_s=latency_s(graph, topology, costs, placement),
-        period_s=max([*(d.compute_s for d in devices), *(link.seconds for link in links)]),
+        period_s=max(
+            [
+                *(d.compute_s for d in devices),
+                *(link.seconds for link in links),
+                *(medium.seconds for medium in media),
+            ]
+        ),
         energy_j=sum(d.energy_j for d in devices) + sum(link.energy_j for link in links),
         sent_bytes=sum(t.bytes for t in transfers),
         devices=devices,
         links=links,
+        media=media,
     )
 
 
@@ -49,7 +57,7 @@ def latency_s(
     Raises:
         networkx.NetworkXNoPath: two devices that must talk are not connected.
     """
-    home = dict.fromkeys(graph.inputs, topology.source)
+    home = {name: topology.source_of(name) for name in graph.inputs}
     made = dict.fromkeys(graph.inputs, 0.0)
     free = dict.fromkeys(topology.by_name, 0.0)
 
@@ -63,7 +71,7 @@ def latency_s(
         free[device] = start + costs.seconds(layer.name, device)
         home.update(dict.fromkeys(layer.outputs, device))
         made.update(dict.fromkeys(layer.outputs, free[device]))
-    return max((arrival(t, topology.sink) for t in graph.outputs), default=0.0)
+    return max((arrival(t, topology.sink_of(t)) for t in graph.outputs), default=0.0)
 
 
 def _device_load(
@@ -95,11 +103,30 @@ def _device_load(
 
 def _link_loads(topology: Topology, transfers: tuple[Transfer, ...]) -> tuple[LinkLoad, ...]:
     """Loads of the links that carry something, in the topology's order."""
-    loads: list[LinkLoad] = []
-    for link in topology.links:
-        sizes = [t.bytes for t in transfers if (t.source, t.target) == (link.source, link.target)]
-        if sizes:
-            seconds = sum(link.seconds(size) for size in sizes)
-            joules = sum(sizes) * link.energy_j_per_byte
-            loads.append(LinkLoad(link.source, link.target, sum(sizes), seconds, joules))
-    return tuple(loads)
+    sizes: dict[tuple[str, str], list[int]] = {}
+    for transfer in transfers:
+        sizes.setdefault((transfer.source, transfer.target), []).append(transfer.bytes)
+    return tuple(
+        _link_load(link, sizes[link.source, link.target])
+        for link in topology.links
+        if (link.source, link.target) in sizes
+    )
+
+
+def _link_load(link: Link, sizes: list[int]) -> LinkLoad:
+    seconds = sum(link.seconds(size) for size in sizes)
+    joules = sum(sizes) * link.energy_j_per_byte
+    return LinkLoad(link.source, link.target, sum(sizes), seconds, joules)
+
+
+def _medium_loads(topology: Topology, links: tuple[LinkLoad, ...]) -> tuple[MediumLoad, ...]:
+    """What the links of each shared medium carry together."""
+    loads: dict[str, list[LinkLoad]] = {}
+    for load in links:
+        shared = topology.link_between[load.source, load.target].shared
+        if shared:
+            loads.setdefault(shared, []).append(load)
+    return tuple(
+        MediumLoad(name, sum(x.bytes for x in loads[name]), sum(x.seconds for x in loads[name]))
+        for name in sorted(loads)
+    )

@@ -5,13 +5,13 @@ at a time in graph order; a layer starts when the device is free and its inputs 
 tensor sent along a route takes the sum of its links' latency + bytes / bandwidth (store and
 forward); transfers overlap with computing and with one another. The inputs are on the source
 device at time 0 and the latency is the moment the last output is on the sink device. The period
-is the largest time per request that any device computes or any link transfers. Energy is
-computing time x active power + bytes x energy per byte.
+is the largest time per request that any device computes or any link or shared medium transfers.
+Energy is computing time x active power + bytes x energy per byte.
 """
 
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from math import isfinite, nan
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -54,6 +54,15 @@ class LinkLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class MediumLoad:
+    """What the links of one shared medium carry together for one request."""
+
+    name: str
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """Predicted cost of one plan."""
 
@@ -63,6 +72,8 @@ class Estimate:
     sent_bytes: int
     devices: tuple[DeviceLoad, ...]
     links: tuple[LinkLoad, ...]
+    media: tuple[MediumLoad, ...] = ()
+    """Shared media that carry something, by name."""
 
     def value(self, objective: Objective) -> float:
         """The figure that ``objective`` minimises, in seconds or joules."""
@@ -106,6 +117,8 @@ class Proof:
     gap: float
     """(value - bound) / value."""
     solve_s: float
+    method: str = "integer program"
+    """How the plan was found and its bound proved, in words."""
 
 
 @dataclass(frozen=True)
@@ -210,12 +223,13 @@ def _read_record(wanted: Any, data: object, where: str) -> Any:
     record = _expect(isinstance(data, Mapping), data, where, "an object")
     hints = get_type_hints(wanted)
     names = [field.name for field in fields(wanted)]
-    missing = [name for name in names if name not in record]
+    defaults = {field.name for field in fields(wanted) if field.default is not MISSING}
+    missing = [name for name in names if name not in record and name not in defaults]
     unknown = [str(name) for name in record if name not in names]
     if missing or unknown:
         fault = f"has no key {missing[0]!r}" if missing else f"has an unknown key {unknown[0]!r}"
         raise PlanError(f"{where} {fault}; make the plan again")
-    return wanted(**{n: _read(hints[n], record[n], f"{where}.{n}") for n in names})
+    return wanted(**{n: _read(hints[n], record[n], f"{where}.{n}") for n in names if n in record})
 
 
 def _expect(holds: bool, data: Any, where: str, wanted: str) -> Any:

@@ -16,7 +16,7 @@ from splitter.graph import Graph
 from splitter.topology import Topology
 
 HOST = "host"
-"""Name of the peer that feeds the source device and collects from the sink device."""
+"""Name of the peer that feeds the source devices and collects from the sink devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,7 @@ def transfers_of(
     """
     found: dict[tuple[str, str, str], Transfer] = {}
     for name, tensor in graph.tensors.items():
-        producer = graph.producer.get(name)
-        home = topology.source if producer is None else placement[producer.name]
+        home = home_of(graph, topology, placement, name)
         for target in destinations(graph, topology, placement, name):
             for link in topology.route(home, target, tensor.bytes):
                 hop = Transfer(name, link.source, link.target, tensor.bytes)
@@ -78,15 +77,20 @@ def transfers_of(
     return tuple(found.values())
 
 
+def home_of(graph: Graph, topology: Topology, placement: Mapping[str, str], tensor: str) -> str:
+    """The device on which ``tensor`` comes into being."""
+    producer = graph.producer.get(tensor)
+    return topology.source_of(tensor) if producer is None else placement[producer.name]
+
+
 def destinations(
     graph: Graph, topology: Topology, placement: Mapping[str, str], tensor: str
 ) -> tuple[str, ...]:
     """Devices other than its home that need ``tensor``, in order of first use."""
-    producer = graph.producer.get(tensor)
-    home = topology.source if producer is None else placement[producer.name]
+    home = home_of(graph, topology, placement, tensor)
     wanted = [placement[layer.name] for layer in graph.consumers[tensor]]
     if tensor in graph.outputs:
-        wanted.append(topology.sink)
+        wanted.append(topology.sink_of(tensor))
     return tuple(dict.fromkeys(device for device in wanted if device != home))
 
 
@@ -94,28 +98,45 @@ def node_schedules(
     graph: Graph, topology: Topology, placement: Mapping[str, str]
 ) -> tuple[NodeSchedule, ...]:
     """The schedule of every device that computes or relays, in the topology's device order."""
-    transfers = transfers_of(graph, topology, placement)
+    receives, sends = _peers(graph, topology, transfers_of(graph, topology, placement))
+    layers: dict[str, list[str]] = {name: [] for name in topology.by_name}
+    for layer in graph.layers:
+        layers[placement[layer.name]].append(layer.name)
+    position = {name: i for i, name in enumerate(graph.tensors)}
     schedules = (
-        _node_schedule(graph, topology, placement, transfers, device.name)
-        for device in topology.devices
+        _node_schedule(graph, name, layers[name], receives[name], sends[name], position)
+        for name in topology.by_name
     )
     return tuple(s for s in schedules if s.stages or s.receives or s.sends)
 
 
+_Peers = dict[str, list[tuple[str, str]]]
+
+
+def _peers(
+    graph: Graph, topology: Topology, transfers: tuple[Transfer, ...]
+) -> tuple[_Peers, _Peers]:
+    """(tensor, peer) pairs that each device receives and sends."""
+    receives: _Peers = {name: [] for name in topology.by_name}
+    sends: _Peers = {name: [] for name in topology.by_name}
+    for name in graph.inputs:
+        receives[topology.source_of(name)].append((name, HOST))
+    for transfer in transfers:
+        receives[transfer.target].append((transfer.tensor, transfer.source))
+        sends[transfer.source].append((transfer.tensor, transfer.target))
+    for name in dict.fromkeys(graph.outputs):
+        sends[topology.sink_of(name)].append((name, HOST))
+    return receives, sends
+
+
 def _node_schedule(
     graph: Graph,
-    topology: Topology,
-    placement: Mapping[str, str],
-    transfers: tuple[Transfer, ...],
     device: str,
+    layers: list[str],
+    receives: list[tuple[str, str]],
+    sends: list[tuple[str, str]],
+    position: Mapping[str, int],
 ) -> NodeSchedule:
-    receives = [(t.tensor, t.source) for t in transfers if t.target == device]
-    sends = [(t.tensor, t.target) for t in transfers if t.source == device]
-    if device == topology.source:
-        receives = [(name, HOST) for name in graph.inputs] + receives
-    if device == topology.sink:
-        sends += [(name, HOST) for name in dict.fromkeys(graph.outputs)]
-    layers = [layer.name for layer in graph.layers if placement[layer.name] == device]
     stages = _stages(graph, layers, {tensor for tensor, _ in receives})
     boundary = {tensor for tensor, _ in (*receives, *sends)} | _between_stages(graph, stages)
     return NodeSchedule(
@@ -123,7 +144,7 @@ def _node_schedule(
         stages=stages,
         receives=tuple(receives),
         sends=tuple(sends),
-        slot_tensors=tuple(name for name in graph.tensors if name in boundary),
+        slot_tensors=tuple(sorted(boundary, key=position.__getitem__)),
     )
 
 

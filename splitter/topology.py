@@ -6,9 +6,15 @@ Links are one-way here; a two-way link in a file becomes two.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import heappop, heappush
 from itertools import pairwise
 
 import networkx as nx
+
+from splitter.constraints import Constraints as Constraints
+
+_TREES_KEPT = 4096
+"""Trees of fastest paths that a topology remembers."""
 
 PROCESSORS = ("x86_64", "aarch64", "armv7", "riscv64")
 
@@ -66,34 +72,18 @@ class Link:
     latency_s: float
     energy_j_per_byte: float = 0.0
     """Energy that both ends spend to move one byte."""
+    shared: str = ""
+    """Name of the medium that it shares with all links of that name, which carries one transfer
+    at a time (a Wi-Fi channel, a bus); empty for a link of its own."""
+
+    @property
+    def medium(self) -> str:
+        """What carries one transfer at a time: the shared medium, or the link itself."""
+        return self.shared or f"{self.source} -> {self.target}"
 
     def seconds(self, size_bytes: int) -> float:
         """Time for one tensor of ``size_bytes`` to cross."""
         return self.latency_s + size_bytes / self.bandwidth_bytes_per_s
-
-
-@dataclass(frozen=True, slots=True)
-class Constraints:
-    """What a placement must respect besides memory. Patterns are shell-style (``features.1.*``)."""
-
-    pins: tuple[tuple[str, str], ...] = ()
-    """(layer pattern, device): matching layers run there."""
-    bans: tuple[tuple[str, str], ...] = ()
-    """(layer pattern, device): matching layers never run there."""
-    private_input: bool = False
-    """The model's raw inputs never leave the device where they are born."""
-    max_sent_bytes: int | None = None
-    """Cap on the bytes that all links together carry for one request."""
-
-    def __add__(self, other: "Constraints") -> "Constraints":
-        """Both at once; of two caps the smaller holds."""
-        caps = [c.max_sent_bytes for c in (self, other) if c.max_sent_bytes is not None]
-        return Constraints(
-            pins=self.pins + other.pins,
-            bans=self.bans + other.bans,
-            private_input=self.private_input or other.private_input,
-            max_sent_bytes=min(caps, default=None),
-        )
 
 
 @dataclass(frozen=True)
@@ -105,14 +95,36 @@ class Topology:
     devices: tuple[Device, ...]
     links: tuple[Link, ...]
     source: str
-    """Device on which the model's inputs appear."""
+    """Device on which the model's inputs appear, save those of ``sources``."""
     sink: str
-    """Device on which the model's outputs are wanted."""
+    """Device on which the model's outputs are wanted, save those of ``sinks``."""
     constraints: Constraints = field(default_factory=Constraints)
+    sources: tuple[tuple[str, str], ...] = ()
+    """(input tensor, device on which it appears)."""
+    sinks: tuple[tuple[str, str], ...] = ()
+    """(output tensor, device on which it is wanted)."""
+    replicas: bool = False
+    """Whether equal devices may take turns at one part, each with another request."""
 
     def __str__(self) -> str:
         devices = ", ".join(f"{device.name} ({device.card.name})" for device in self.devices)
         return f"{self.name}: {devices}; input on {self.source}, result on {self.sink}"
+
+    def source_of(self, tensor: str) -> str:
+        """Device on which the model's input ``tensor`` appears."""
+        return self._source_of.get(tensor, self.source)
+
+    def sink_of(self, tensor: str) -> str:
+        """Device on which the model's output ``tensor`` is wanted."""
+        return self._sink_of.get(tensor, self.sink)
+
+    @cached_property
+    def _source_of(self) -> Mapping[str, str]:
+        return dict(self.sources)
+
+    @cached_property
+    def _sink_of(self) -> Mapping[str, str]:
+        return dict(self.sinks)
 
     @cached_property
     def by_name(self) -> Mapping[str, Device]:
@@ -141,22 +153,40 @@ class Topology:
         Raises:
             networkx.NetworkXNoPath: no path joins the two devices.
         """
-        best: dict[str, tuple[float, int, tuple[str, ...]]] = {source: (0.0, 0, (source,))}
-        open_set = {source}
-        while open_set:
-            here = min(open_set, key=lambda name: best[name])
-            if here == target:
-                break
-            open_set.discard(here)
-            seconds, hops, path = best[here]
-            for (start, end), link in self.link_between.items():
-                if start != here:
-                    continue
-                found = (seconds + link.seconds(size_bytes), hops + 1, (*path, end))
-                if end not in best or found < best[end]:
-                    best[end] = found
-                    open_set.add(end)
-        if target not in best:
+        key = source, size_bytes
+        if key not in self._trees:
+            if len(self._trees) >= _TREES_KEPT:
+                self._trees.clear()
+            self._trees[key] = self._fastest_from(source, size_bytes)
+        path = self._trees[key].get(target)
+        if path is None:
             raise nx.NetworkXNoPath(f"no path from {source} to {target}")
-        path = best[target][2]
         return tuple(self.link_between[hop] for hop in pairwise(path))
+
+    def _fastest_from(self, source: str, size_bytes: int) -> Mapping[str, tuple[str, ...]]:
+        """The fastest path to every device that can be reached (Dijkstra, 1959)."""
+        found: dict[str, tuple[str, ...]] = {}
+        waiting: list[tuple[float, int, tuple[str, ...]]] = [(0.0, 0, (source,))]
+        while waiting:
+            seconds, hops, path = heappop(waiting)
+            if path[-1] in found:
+                continue
+            found[path[-1]] = path
+            for link in self.links_from.get(path[-1], ()):
+                if link.target not in found:
+                    further = seconds + link.seconds(size_bytes)
+                    heappush(waiting, (further, hops + 1, (*path, link.target)))
+        return found
+
+    @cached_property
+    def links_from(self) -> Mapping[str, tuple[Link, ...]]:
+        """The links that leave each device."""
+        leaving: dict[str, list[Link]] = {}
+        for link in self.link_between.values():
+            leaving.setdefault(link.source, []).append(link)
+        return {name: tuple(links) for name, links in leaving.items()}
+
+    @cached_property
+    def _trees(self) -> dict[tuple[str, int], Mapping[str, tuple[str, ...]]]:
+        """Fastest paths by (source, size), as far as they were asked for."""
+        return {}

@@ -127,6 +127,11 @@ def _link_faults(topology: Topology) -> Iterator[str]:
 def _reference_faults(topology: Topology) -> Iterator[str]:
     yield from _unknown(topology, "input", topology.source)
     yield from _unknown(topology, "output", topology.sink)
+    for what, pairs in (("source", topology.sources), ("sink", topology.sinks)):
+        for tensor in _repeated([tensor for tensor, _ in pairs]):
+            yield f'the {what} of "{tensor}" is given twice; keep one'
+        for tensor, device in pairs:
+            yield from _unknown(topology, f'{what} of "{tensor}"', device)
     limits = topology.constraints
     if not all(pattern.strip() for pattern, _ in (*limits.pins, *limits.bans)):
         yield "a pin or ban has an empty pattern; name a layer, or remove it"
@@ -139,10 +144,12 @@ def _reference_faults(topology: Topology) -> Iterator[str]:
 
 
 def _reach_faults(topology: Topology) -> Iterator[str]:
-    """Devices that can take no part: every path starts at the input and ends at the output."""
+    """Devices that can take no part: every path starts at an input and ends at an output."""
     network = topology.network()
-    reached = nx.descendants(network, topology.source) | {topology.source}
-    reaching = nx.ancestors(network, topology.sink) | {topology.sink}
+    sources = {topology.source, *(device for _, device in topology.sources)}
+    sinks = {topology.sink, *(device for _, device in topology.sinks)}
+    reached = sources.union(*(nx.descendants(network, device) for device in sources))
+    reaching = sinks.union(*(nx.ancestors(network, device) for device in sinks))
     names = [device.name for device in topology.devices]
     lost = [name for name in names if name not in reached]
     stuck = [name for name in names if name not in reaching]

@@ -205,6 +205,7 @@ def _topology(table: TopologyTable, cards: Mapping[str, Card]) -> Topology:
                 bandwidth_bytes_per_s=float(link.bandwidth_mbit_s * _BYTES_PER_MBIT),
                 latency_s=float(link.latency_ms * _MILLI),
                 energy_j_per_byte=float(link.energy_nj_per_byte * _NANO),
+                shared=link.shared or "",
             )
             for link in table.links
             for source, target in link.ends()
@@ -212,6 +213,9 @@ def _topology(table: TopologyTable, cards: Mapping[str, Card]) -> Topology:
         source=table.input,
         sink=table.output,
         constraints=_constraints(table.constraints, table.devices),
+        sources=tuple(table.sources.items()),
+        sinks=tuple(table.sinks.items()),
+        replicas=table.replicas,
     )
 
 
@@ -260,11 +264,20 @@ def _document(topology: Topology) -> dict[str, Any]:
         "description": topology.description,
         "input": topology.source,
         "output": topology.sink,
+        **_options_document(topology),
         "constraints": _constraints_document(topology.constraints),
         "devices": [_device_document(device) for device in topology.devices],
         "links": [_link_document(link) for link in topology.links],
         "cards": {name: _card_document(card) for name, card in cards.items()},
     }
+
+
+def _options_document(topology: Topology) -> dict[str, Any]:
+    """Keys that most topologies do not have."""
+    document: dict[str, Any] = {"replicas": True} if topology.replicas else {}
+    document |= {"sources": dict(topology.sources)} if topology.sources else {}
+    document |= {"sinks": dict(topology.sinks)} if topology.sinks else {}
+    return document
 
 
 def _constraints_document(constraints: Constraints) -> dict[str, Any]:
@@ -294,6 +307,7 @@ def _link_document(link: Link) -> dict[str, Any]:
         "bandwidth_mbit_s": _scaled(link.bandwidth_bytes_per_s, _BYTES_PER_MBIT),
         "latency_ms": _scaled(link.latency_s, _MILLI),
         "energy_nj_per_byte": _scaled(link.energy_j_per_byte, _NANO),
+        **({"shared": link.shared} if link.shared else {}),
     }
 
 

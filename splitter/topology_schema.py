@@ -91,6 +91,7 @@ class LinkTable(_Table):
     bandwidth_mbit_s: _Positive
     latency_ms: _NotNegative
     energy_nj_per_byte: _NotNegative = Decimal(0)
+    shared: _Text | None = None
 
     @model_validator(mode="after")
     def _names_two_ends(self) -> Self:
@@ -136,6 +137,9 @@ class TopologyTable(_Table):
     description: str = ""
     input: _Text
     output: _Text
+    sources: dict[str, _Text] = {}
+    sinks: dict[str, _Text] = {}
+    replicas: bool = False
     devices: list[DeviceTable] = Field(min_length=1)
     links: list[LinkTable] = []
     constraints: ConstraintTable = ConstraintTable()

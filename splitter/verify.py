@@ -88,15 +88,16 @@ def _rules(plan: Plan, graph: Graph, rules: Constraints, topology: Topology) -> 
             if t.tensor in raw
         ]
         faults += [
-            f"{layer.name} reads raw input outside {topology.source}"
+            f"{layer.name} reads raw input {tensor} outside {topology.source_of(tensor)}"
             for layer in graph.layers
-            if raw & set(layer.inputs) and plan.placement[layer.name] != topology.source
+            for tensor in layer.inputs
+            if tensor in raw and plan.placement[layer.name] != topology.source_of(tensor)
         ]
     return faults
 
 
 def _home(plan: Plan, graph: Graph, topology: Topology) -> dict[str, str]:
-    home = dict.fromkeys(graph.inputs, topology.source)
+    home = {tensor: topology.source_of(tensor) for tensor in graph.inputs}
     for layer in graph.layers:
         home |= dict.fromkeys(layer.outputs, plan.placement[layer.name])
     return home
@@ -109,7 +110,7 @@ def _wanted(plan: Plan, graph: Graph, topology: Topology) -> dict[str, set[str]]
         for tensor in layer.inputs:
             wanted[tensor].add(plan.placement[layer.name])
     for tensor in graph.outputs:
-        wanted[tensor].add(topology.sink)
+        wanted[tensor].add(topology.sink_of(tensor))
     return wanted
 
 
@@ -201,7 +202,7 @@ def _latency(plan: Plan, graph: Graph, topology: Topology, costs: CostTable) -> 
         made = ("start", "") if maker is None else ("layer", maker.name)
         events.add_edge(made, ("at " + device, tensor), seconds=seconds)
     for tensor in graph.outputs:
-        events.add_edge(("at " + topology.sink, tensor), ("end", ""), seconds=0.0)
+        events.add_edge(("at " + topology.sink_of(tensor), tensor), ("end", ""), seconds=0.0)
     reached = {("start", ""): 0.0}
     for event in nx.topological_sort(events):
         for _, after, seconds in events.out_edges(event, data="seconds"):
@@ -236,7 +237,26 @@ def _loads(plan: Plan, graph: Graph, topology: Topology, costs: CostTable) -> li
         wrong = _differ(load_.seconds, seconds) or load_.bytes != sum(sizes)
         if wrong or _differ(load_.energy_j, sum(sizes) * link.energy_j_per_byte):
             faults.append(f"the load of {load_.source} -> {load_.target} is wrong")
-    return faults
+    return faults + _media(plan, topology)
+
+
+def _media(plan: Plan, topology: Topology) -> list[str]:
+    """Shared media carry what their links carry, one transfer at a time."""
+    carried: dict[str, tuple[int, float]] = {}
+    for t in plan.transfers:
+        link = topology.link_between[t.source, t.target]
+        if link.shared:
+            size, seconds = carried.get(link.shared, (0, 0.0))
+            seconds += link.latency_s + t.bytes / link.bandwidth_bytes_per_s
+            carried[link.shared] = size + t.bytes, seconds
+    stated = {load.name: load for load in plan.estimate.media}
+    if set(stated) != set(carried) or len(stated) != len(plan.estimate.media):
+        return ["the shared media's loads are not those of the transfers"]
+    return [
+        f"the load of the shared {name} is wrong"
+        for name, (size, seconds) in carried.items()
+        if stated[name].bytes != size or _differ(stated[name].seconds, seconds)
+    ]
 
 
 def _costs(plan: Plan, costs: CostTable) -> list[str]:
@@ -279,11 +299,9 @@ def _memory(plan: Plan, graph: Graph, topology: Topology) -> list[str]:
 def _activations(plan: Plan, graph: Graph, topology: Topology, device: str) -> tuple[int, int, int]:
     """Bytes of one request slot; the arena's largest live sum; the sum of all arena blocks."""
     arriving = {t.tensor for t in plan.transfers if t.target == device}
-    if device == topology.source:
-        arriving |= set(graph.inputs)
+    arriving |= {tensor for tensor in graph.inputs if topology.source_of(tensor) == device}
     leaving = {t.tensor for t in plan.transfers if t.source == device}
-    if device == topology.sink:
-        leaving |= set(graph.outputs)
+    leaving |= {tensor for tensor in graph.outputs if topology.sink_of(tensor) == device}
     mine = [x for x in graph.layers if plan.placement[x.name] == device]
     stage, seen, stage_of = 0, set[str](), dict[str, int]()
     for layer in mine:
@@ -322,6 +340,7 @@ def _round(size: int) -> int:
 def _figures(plan: Plan, latency_s: float, sent: int) -> list[str]:
     estimate = plan.estimate
     busiest = [d.compute_s for d in estimate.devices] + [k.seconds for k in estimate.links]
+    busiest += [medium.seconds for medium in estimate.media]
     energy = [d.energy_j for d in estimate.devices] + [k.energy_j for k in estimate.links]
     expected: Mapping[str, tuple[float, float]] = {
         "latency": (estimate.latency_s, latency_s),

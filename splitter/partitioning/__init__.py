@@ -54,6 +54,7 @@ def partition(
         InfeasibleError: no placement respects all limits; the message says what conflicts.
     """
     _check(graph, objective, slots, time_limit_s)
+    _check_ends(graph, topology)
     both = topology.constraints + (constraints or Constraints())
     problem = build_problem(graph, topology, costs, both, slots)
     if placement is None:
@@ -80,6 +81,21 @@ def _check(graph: Graph, objective: str, slots: int, time_limit_s: float) -> Non
         raise UsageError(f"the time limit is {time_limit_s:g} s; give a positive number of seconds")
     if not graph.layers:
         raise PlanError(f"{graph.name} has no layers to place")
+
+
+def _check_ends(graph: Graph, topology: Topology) -> None:
+    """The topology's sources and sinks must name inputs and outputs of this model."""
+    for what, pairs, names in (
+        ("source", topology.sources, graph.inputs),
+        ("sink", topology.sinks, graph.outputs),
+    ):
+        for tensor, device in pairs:
+            if tensor not in names:
+                kind = "inputs" if what == "source" else "outputs"
+                raise PlanError(
+                    f"{topology.name} gives {device} as the {what} of {tensor!r}, which is none "
+                    f"of the {kind} of {graph.name}: {', '.join(names)}; rename or remove it"
+                )
 
 
 def _solved(problem: Problem, objective: Objective, time_limit_s: float) -> Solution:

@@ -50,7 +50,8 @@ def _obstacles(problem: Problem, device: int) -> list[str]:
         return ["not connected with the source and the sink"]
     others = [rule for rule in broken_rules(problem, assignment) if "may not run" not in rule]
     if banned:
-        raw = problem.constraints.private_input and device != problem.source
+        births = {wire.source for wire in problem.wires if wire.is_input}
+        raw = problem.constraints.private_input and births != {device}
         if not raw:
             found.append(f"rules keep {_named(banned)} off it")
     found += others
@@ -171,6 +172,7 @@ def bottleneck(estimate: Estimate, objective: Objective) -> str:
         return f"{what}: {most * 1e3:.3g} mJ of {estimate.energy_j * 1e3:.3g} mJ"
     shares = [(d.compute_s, f"computing on {d.device}") for d in estimate.devices]
     shares += [(k.seconds, f"sending {k.source} -> {k.target}") for k in estimate.links]
+    shares += [(k.seconds, f"sending over the shared {k.name}") for k in estimate.media]
     most, what = max(shares, key=lambda share: share[0])
     whole = estimate.value(objective)
     part = f" ({100 * most / whole:.0f} % of the {objective_noun(objective)})" if whole > 0 else ""

@@ -13,7 +13,7 @@ from time import monotonic
 from splitter.errors import InfeasibleError
 from splitter.memory import NODE_OVERHEAD_BYTES, aligned
 from splitter.partitioning.ilp import find_any
-from splitter.partitioning.judge import broken_rules
+from splitter.partitioning.judge import births, broken_rules
 from splitter.partitioning.learn import crossings
 from splitter.partitioning.limits import MIB, Cuts, add_sent_cap, memory_terms
 from splitter.partitioning.model import PlacementModel
@@ -69,7 +69,7 @@ def _rules(problem: Problem) -> list[Rule]:
     found = [Rule("pin", i, f"the pin of {p!r} to {d}") for i, (p, d) in enumerate(rules.pins)]
     found += [Rule("ban", i, f"the ban of {p!r} from {d}") for i, (p, d) in enumerate(rules.bans)]
     if rules.private_input:
-        found.append(Rule("private", 0, f"the raw input staying on {topology.source}"))
+        found.append(Rule("private", 0, f"the raw input staying on {births(problem)}"))
     if rules.max_sent_bytes is not None:
         found.append(Rule("cap", 0, f"the cap of {rules.max_sent_bytes / 1e6:g} MB sent"))
     for i, device in enumerate(topology.devices):

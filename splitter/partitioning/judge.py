@@ -25,7 +25,8 @@ def value(problem: Problem, objective: Objective, assignment: Sequence[int]) -> 
     carried = [0.0] * len(problem.links)
     for w, link in crossed:
         carried[link] += problem.links[link].seconds(problem.wires[w].bytes)
-    return max([*busy, *carried])
+    media = (sum(carried[link] for link in links) for links in problem.media)
+    return max([*busy, *carried, *media])
 
 
 def overfull(problem: Problem, assignment: Sequence[int]) -> tuple[int, ...]:
@@ -61,8 +62,14 @@ def broken_rules(problem: Problem, assignment: Sequence[int]) -> tuple[str, ...]
     if cap is not None and sent > cap:
         found.append(f"it sends {sent} bytes, more than the cap of {cap}")
     if problem.constraints.private_input and any(problem.wires[w].is_input for w, _ in crossed):
-        found.append(f"raw input would leave {problem.topology.source}")
+        found.append(f"raw input would leave {births(problem)}")
     return tuple(found)
+
+
+def births(problem: Problem) -> str:
+    """The devices on which the model's inputs appear, in words."""
+    numbers = dict.fromkeys(wire.source for wire in problem.wires if wire.is_input)
+    return " and ".join(problem.topology.devices[d].name for d in numbers)
 
 
 def fits(problem: Problem, assignment: Sequence[int]) -> bool:

@@ -32,7 +32,7 @@ def _relays(problem: Problem, assignment: Sequence[int], device: int) -> bool:
     for w, link in hops(problem, assignment) or ():
         wire = problem.wires[w]
         users = {assignment[reader] for reader in wire.readers}
-        users |= {problem.sink} if wire.is_output else set()
+        users |= {wire.sink} if wire.is_output else set()
         if problem.link_ends[link][1] == device and device not in users:
             return True
     return False

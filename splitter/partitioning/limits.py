@@ -132,7 +132,7 @@ def add_closed(model: PlacementModel) -> None:
     for device in model.problem.closed:
         for layer in range(model.problem.n):
             model.milp.equal(model.on(layer, device), {})
-        if device in (model.problem.source, model.problem.sink):
+        if device in model.problem.ends:
             model.milp.equal({ONE: 1.0}, {})
 
 

@@ -46,7 +46,7 @@ class PlacementModel:
     def born(self, wire: Wire, device: int) -> Terms:
         """The expression that is 1 when ``wire`` comes into being on ``device``."""
         if wire.is_input:
-            return {ONE: 1.0} if device == self.problem.source else {}
+            return {ONE: 1.0} if device == wire.source else {}
         return self.on(wire.producer, device)
 
     def compute(self, layer: int) -> Terms:
@@ -76,7 +76,7 @@ class PlacementModel:
         """Per (home, other device): 1 when ``reader`` runs there and must be sent wire ``w``."""
         wire = self.problem.wires[w]
         if wire.is_input:
-            home = self.problem.source
+            home = wire.source
             return {(home, e): {c: 1.0} for e, c in self.x[reader].items() if e != home}
         flow = self.flow[wire.producer, reader]
         return {(d, e): {column: 1.0} for (d, e), column in flow.items() if d != e}
@@ -95,8 +95,8 @@ class PlacementModel:
         found = {key: self.any_of(terms) for key, terms in wants.items()}
         if wire.is_output:
             for d in range(problem.m):
-                if d != problem.sink and self.born(wire, d):
-                    found[d, problem.sink] = self.born(wire, d)
+                if d != wire.sink and self.born(wire, d):
+                    found[d, wire.sink] = self.born(wire, d)
         self._forbid_missing_routes(w, found)
         return found
 

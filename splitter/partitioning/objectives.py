@@ -40,9 +40,9 @@ def _add_latency(model: PlacementModel, unit: float, cuts: Cuts, horizon: float)
             milp.at_least(finish[reader], combine((made, 1), (travel, 1), (compute[reader], 1)))
         if wire.is_output:
             back = {
-                (d, problem.sink): model.born(wire, d)
+                (d, wire.sink): model.born(wire, d)
                 for d in range(problem.m)
-                if d != problem.sink and model.born(wire, d)
+                if d != wire.sink and model.born(wire, d)
             }
             milp.at_least(finish[END], combine((made, 1), (_travel(model, w, back, unit), 1)))
     for layer in range(problem.n):
@@ -87,14 +87,14 @@ def _add_period(model: PlacementModel, unit: float) -> None:
     for device in range(problem.m):
         load = [(model.on(v, device), problem.compute[v][device] / unit) for v in range(problem.n)]
         milp.at_least(period, combine(*load))
-    for number, link in enumerate(problem.links):
-        load = [
-            (term, link.seconds(wire.bytes) / unit)
-            for w, wire in enumerate(problem.wires)
-            for (_, used), term in model.hop[w].items()
-            if used == number
-        ]
+    carried: list[list[tuple[Terms, float]]] = [[] for _ in problem.links]
+    for w, wire in enumerate(problem.wires):
+        for (_, used), term in model.hop[w].items():
+            carried[used].append((term, problem.links[used].seconds(wire.bytes) / unit))
+    for load in carried:
         milp.at_least(period, combine(*load))
+    for links in problem.media:
+        milp.at_least(period, combine(*(part for link in links for part in carried[link])))
     milp.objective = period
 
 

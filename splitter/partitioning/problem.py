@@ -32,6 +32,10 @@ class Wire:
     """Layer number, or `INPUT`."""
     readers: tuple[int, ...]
     is_output: bool
+    source: int = 0
+    """Of a model input: the device on which it appears."""
+    sink: int = 0
+    """Of a model output: the device on which it is wanted."""
 
     @property
     def is_input(self) -> bool:
@@ -77,19 +81,24 @@ class Problem:
         return {device.name: i for i, device in enumerate(self.topology.devices)}
 
     @cached_property
-    def source(self) -> int:
-        """Where inputs are born."""
-        return self.device_number[self.topology.source]
-
-    @cached_property
-    def sink(self) -> int:
-        """Where outputs are wanted."""
-        return self.device_number[self.topology.sink]
+    def ends(self) -> frozenset[int]:
+        """Devices on which an input appears or an output is wanted."""
+        inputs = {wire.source for wire in self.wires if wire.is_input}
+        return frozenset(inputs | {wire.sink for wire in self.wires if wire.is_output})
 
     @cached_property
     def links(self) -> tuple[Link, ...]:
         """All links; a route's numbers point here."""
         return self.topology.links
+
+    @cached_property
+    def media(self) -> tuple[tuple[int, ...], ...]:
+        """Link numbers of each shared medium."""
+        members: dict[str, list[int]] = {}
+        for number, link in enumerate(self.links):
+            if link.shared:
+                members.setdefault(link.shared, []).append(number)
+        return tuple(tuple(numbers) for numbers in members.values())
 
     @cached_property
     def link_ends(self) -> tuple[tuple[int, int], ...]:
@@ -124,6 +133,8 @@ class Problem:
                 else INPUT,
                 readers=tuple(index[layer.name] for layer in self.graph.consumers[name]),
                 is_output=name in outputs,
+                source=self.device_number[self.topology.source_of(name)],
+                sink=self.device_number[self.topology.sink_of(name)],
             )
             for name, tensor in self.graph.tensors.items()
         )
@@ -136,11 +147,13 @@ class Problem:
 
     @cached_property
     def feeds(self) -> tuple[tuple[tuple[int, Mapping[tuple[int, int], float]], ...], ...]:
-        """Per layer and wire read: (producer, seconds between each two devices)."""
+        """Per layer and wire read: (producer, or where an input is born; seconds between devices).
+
+        The device ``d`` on which an input is born is written as ``-1 - d``.
+        """
         seconds = [{key: r.seconds for key, r in routes.items()} for routes in self.routes]
-        return tuple(
-            tuple((self.wires[w].producer, seconds[w]) for w in reads) for reads in self.reads
-        )
+        made = [-1 - wire.source if wire.is_input else wire.producer for wire in self.wires]
+        return tuple(tuple((made[w], seconds[w]) for w in reads) for reads in self.reads)
 
     @cached_property
     def makes(self) -> tuple[tuple[int, ...], ...]:
@@ -189,7 +202,7 @@ class Problem:
 
     def home(self, wire: Wire, assignment: Sequence[int]) -> int:
         """Device on which ``wire`` comes into being."""
-        return self.source if wire.is_input else assignment[wire.producer]
+        return wire.source if wire.is_input else assignment[wire.producer]
 
     def placement(self, assignment: Sequence[int]) -> dict[str, str]:
         """The assignment with names."""

@@ -44,8 +44,8 @@ def allowed_devices(
                 kind.setdefault(name, {}).setdefault(device, pattern)
     if constraints.private_input:
         for layer in graph.layers:
-            if set(layer.inputs) & set(graph.inputs):
-                pinned.setdefault(layer.name, {}).setdefault(topology.source, "")
+            for tensor in set(layer.inputs) & set(graph.inputs):
+                pinned.setdefault(layer.name, {}).setdefault(topology.source_of(tensor), "")
     devices = [device.name for device in topology.devices]
     return tuple(
         _allowed(layer.name, devices, pinned.get(layer.name, {}), banned.get(layer.name, {}))

@@ -43,12 +43,11 @@ def timing(problem: Problem, assignment: Sequence[int]) -> Timing:
     """
     free = [0.0] * problem.m
     start, finish = [0.0] * problem.n, [0.0] * problem.n
-    source = problem.source
     for layer, device in enumerate(assignment):
         ready = free[device]
         for producer, seconds in problem.feeds[layer]:
-            home = source if producer == INPUT else assignment[producer]
-            here = 0.0 if producer == INPUT else finish[producer]
+            home = -1 - producer if producer < 0 else assignment[producer]
+            here = 0.0 if producer < 0 else finish[producer]
             if home != device:
                 here += seconds.get((home, device), inf)
             if here > ready:
@@ -57,7 +56,8 @@ def timing(problem: Problem, assignment: Sequence[int]) -> Timing:
         finish[layer] = free[device] = ready + problem.compute[layer][device]
     outputs = (w for w, wire in enumerate(problem.wires) if wire.is_output)
     latency = max(
-        (arrival_s(problem, assignment, finish, w, problem.sink) for w in outputs), default=0.0
+        (arrival_s(problem, assignment, finish, w, problem.wires[w].sink) for w in outputs),
+        default=0.0,
     )
     return Timing(latency, tuple(start), tuple(finish))
 
@@ -82,7 +82,7 @@ def hops(problem: Problem, assignment: Sequence[int]) -> dict[tuple[int, int], N
         home = problem.home(wire, assignment)
         targets = {assignment[reader] for reader in wire.readers}
         if wire.is_output:
-            targets.add(problem.sink)
+            targets.add(wire.sink)
         for target in targets - {home}:
             route = problem.routes[w].get((home, target))
             if route is None:

@@ -272,6 +272,19 @@ def at_the_limit(random: Random, graph: Graph, topology: Topology) -> Topology:
     )
 
 
+def scattered(random: Random, graph: Graph, topology: Topology) -> Topology:
+    """Sometimes inputs and outputs on devices of their own, and links that share a medium."""
+    names = [d.name for d in topology.devices]
+    if random.random() < 0.3:
+        sources = tuple((tensor, random.choice(names)) for tensor in graph.inputs)
+        sinks = tuple((t, random.choice(names)) for t in graph.outputs if random.random() < 0.7)
+        topology = replace(topology, sources=sources, sinks=sinks)
+    if random.random() < 0.3:
+        links = tuple(replace(k, shared=random.choice(("", "air", "air"))) for k in topology.links)
+        topology = replace(topology, links=links)
+    return topology
+
+
 @dataclass(frozen=True)
 class Case:
     """One random planning problem."""
@@ -302,4 +315,6 @@ def random_case(seed: int) -> Case:
         rules += Constraints(private_input=True)
     if random.random() < 0.3:
         rules += Constraints(max_sent_bytes=random.randint(0, 500_000))
-    return Case(graph, topology, costs_of(graph, topology), rules, random.choice((1, 2, 3)))
+    slots = random.choice((1, 2, 3))
+    topology = scattered(random, graph, topology)
+    return Case(graph, topology, costs_of(graph, topology), rules, slots)

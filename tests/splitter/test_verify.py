@@ -135,7 +135,7 @@ def test_raw_input_that_leaves_is_found() -> None:
     away = partition(GRAPH, TOPOLOGY, COSTS, constraints=Constraints(pins=(("l0", "hub"),)))
     found = faults(away, Constraints(private_input=True))
     assert "raw input x crosses camera -> hub" in found
-    assert "l0 reads raw input outside camera" in found
+    assert "l0 reads raw input x outside camera" in found
 
 
 def test_memory_beyond_the_limit_is_found() -> None:
