@@ -59,7 +59,7 @@ def blocked_planes(
             name=f"{name}_blocked",
         )
     channels_in = int(axes[0].dom.extent)
-    ctx.anchor = Anchor(f"{name}_blocked", 1, len(shape) - 1, tile, channels_in)
+    ctx.anchor = Anchor(f"{name}_blocked", 1, len(shape) - 1, tile, channels_in, ctx.order)
 
     def unblocked(n: Expr, f: Expr, *x: Expr) -> Expr:
         fo, fi = tirx.floordiv(f, block), tirx.floormod(f, block)
@@ -102,7 +102,12 @@ def blocked_rows(
     loops = (*lead[:-1], padded, blocks, block) if lead else (blocks, block)
     blocked = te.compute(loops, product, name=f"{name}_blocked")
     ctx.anchor = Anchor(
-        f"{name}_blocked", len(lead), max(len(lead) - 1, 0), tile, int(depth.dom.extent)
+        f"{name}_blocked",
+        len(lead),
+        max(len(lead) - 1, 0),
+        tile,
+        int(depth.dom.extent),
+        ctx.order,
     )
     return te.compute(
         tuple(shape),

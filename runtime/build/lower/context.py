@@ -1,6 +1,6 @@
 """What an operator's lowering is given and may ask for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -10,9 +10,10 @@ from torch import fx
 from tvm import te, tirx
 from tvm.ir import Expr
 
+from runtime.build.lower.choice import Choice, Offer, Order
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
-from runtime.build.lower.tile import Tile
+from runtime.build.lower.tile import Tile, ranked_tiles
 from runtime.build.machine import Machine
 from splitter.program import dtype_name
 from splitter.tracing.arguments import shape_of
@@ -35,6 +36,8 @@ class Anchor:
     """The register tile that the operands were packed for; None where nothing is packed."""
     depth: int = 0
     """Input elements that each output folds, stride and kernel size aside: input channels."""
+    order: Order = ""
+    """Which tiles follow one another, where that was chosen."""
 
 
 @dataclass
@@ -45,6 +48,30 @@ class Context:
     values: dict[fx.Node, te.Tensor] = field(default_factory=dict)
     packings: dict[fx.Node, Packing] = field(default_factory=dict)
     anchor: Anchor | None = None
+    wanted: Choice | None = None
+    """The way in which the layer shall be computed; None leaves it to the cost model."""
+    offers: tuple[Offer, ...] = ()
+    """The ways in which it can be computed, cheapest first; the first decision of a layer."""
+
+    def choose(self, offers: Iterable[Offer]) -> Choice:
+        """What is wanted if it is on offer, else what costs least. A layer has one such decision;
+        a second one is left to the cost model.
+        """
+        ranked = tuple(sorted(offers, key=lambda offer: offer.cost))
+        first, self.offers = not self.offers, self.offers or ranked
+        wanted = [o.choice for o in ranked if first and o.choice == self.wanted]
+        return wanted[0] if wanted else ranked[0].choice
+
+    def choose_tile(self, channels: int, space: int, depth: int, contiguous: bool) -> Tile:
+        """The register tile of a blocked product; see `ranked_tiles`."""
+        choice = self.choose(tiled_offers(self.machine, channels, space, depth, contiguous))
+        assert choice.tile is not None
+        return choice.tile
+
+    @property
+    def order(self) -> Order:
+        """The chosen order of tiles."""
+        return self.wanted.order if self.wanted else ""
 
     def tensor(self, value: object) -> te.Tensor:
         """The tensor expression of an fx argument."""
@@ -66,6 +93,20 @@ class Context:
             and value.meta.get("role") == "weight"
             and len(value.users) == 1
         )
+
+
+# Another order than the schedule's rule gives is rarely better.
+_OTHER_ORDER_COST = 1.1
+
+
+def tiled_offers(
+    machine: Machine, channels: int, space: int, depth: int, contiguous: bool
+) -> Iterator[Offer]:
+    """Every register tile in every order; arguments as those of `ranked_tiles`."""
+    for cost, tile in ranked_tiles(machine, channels, space, depth, contiguous):
+        yield Offer(cost, Choice("tiled", tile))
+        yield Offer(cost * _OTHER_ORDER_COST, Choice("tiled", tile, "channels-inside"))
+        yield Offer(cost * _OTHER_ORDER_COST, Choice("tiled", tile, "space-inside"))
 
 
 def dtype_of(node: fx.Node) -> str:

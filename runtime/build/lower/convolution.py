@@ -13,7 +13,6 @@ from runtime.build.lower.blocked import blocked_planes
 from runtime.build.lower.context import Anchor, Context, Converter, dtype_of, safe_name, with_bias
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
-from runtime.build.lower.tile import choose_tile
 from splitter.tracing.arguments import argument, listed, shape_of
 
 
@@ -124,7 +123,7 @@ def _packed(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
     channels, *inner = shape_of(node.args[1])
     axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(inner)]
     contiguous = windows.phased or windows.stride[-1] == 1
-    tile = choose_tile(ctx.machine, channels, shape[-1], math.prod(inner), contiguous)
+    tile = ctx.choose_tile(channels, shape[-1], math.prod(inner), contiguous)
 
     def read(n: Any, x: Sequence[Any]) -> Expr:
         return source(n, axes[0], *windows.at(x, axes[1:]))
@@ -183,7 +182,7 @@ def _transposed_by_phase(ctx: Context, node: fx.Node) -> te.Tensor:
         channels * math.prod(stride),
         *(b - f + 1 for b, f in zip(last, first, strict=True)),
     )
-    tile = choose_tile(ctx.machine, planes[1], planes[-1], inner * math.prod(taps), True)
+    tile = ctx.choose_tile(planes[1], planes[-1], inner * math.prod(taps), True)
 
     def read(n: Any, x: Sequence[Any]) -> Expr:
         at = [v + f - r + pad for v, f, r, pad in zip(x, first, axes[1:], low, strict=True)]

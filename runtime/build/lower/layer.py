@@ -17,12 +17,13 @@ from runtime.build.lower import (
     product,
     reduction,
 )
+from runtime.build.lower.choice import Choice, Offer
 from runtime.build.lower.collapse import collapse_axes
 from runtime.build.lower.context import Anchor, Context, Converter, compute, dtype_of
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
 from runtime.build.machine import Machine
-from splitter.errors import UnsupportedOperatorError
+from splitter.errors import ModelError, UnsupportedOperatorError
 from splitter.graph import Layer
 from splitter.program import Program
 from splitter.tracing.arguments import operator_name, shape_of
@@ -64,23 +65,30 @@ class LoweredLayer:
     function: tvm.tirx.PrimFunc
     operands: tuple[KernelOperand, ...]
     anchor: Anchor | None
+    offers: tuple[Offer, ...] = ()
+    """The ways in which the layer can be computed, cheapest by the cost model first."""
 
 
-def lower_layer(program: Program, layer: Layer, machine: Machine) -> LoweredLayer:
-    """The TIR function of ``layer``.
+def lower_layer(
+    program: Program, layer: Layer, machine: Machine, choice: Choice | None = None
+) -> LoweredLayer:
+    """The TIR function of ``layer``, computed as ``choice`` says or as the cost model does.
 
     Raises:
+        ModelError: the choice is not one for this layer and machine.
         UnsupportedOperatorError: an operator of the layer has no lowering.
     """
     module = program.layer_module(layer)
     collapse_axes(module)
     placeholders = [n for n in module.graph.nodes if n.op == "placeholder"]
-    ctx = Context(machine)
+    ctx = Context(machine, wanted=choice)
     aliases = _bind(ctx, placeholders, len(layer.inputs))
     skipped = {view for p, bound in aliases.items() for view in _views_between(p, bound)}
     for node in module.graph.nodes:
         if node.op == "call_function" and node not in ctx.values and node not in skipped:
             ctx.values[node] = _convert(ctx, node, layer)
+    if choice is not None and all(offer.choice != choice for offer in ctx.offers):
+        raise ModelError(f"layer {layer.name} cannot be computed as '{choice}' on {machine}")
     results = [_result(ctx, node) for node in _outputs(module)]
     operands = (
         *_operands("input", layer.inputs, [aliases.get(p, p) for p in placeholders], ctx),
@@ -92,7 +100,7 @@ def lower_layer(program: Program, layer: Layer, machine: Machine) -> LoweredLaye
     )
     sources = [ctx.values[aliases.get(p, p)] for p in placeholders]
     function = te.create_prim_func([*sources, *results])
-    return LoweredLayer(function, (*operands, *outputs), ctx.anchor)
+    return LoweredLayer(function, (*operands, *outputs), ctx.anchor, ctx.offers)
 
 
 def _bind(ctx: Context, placeholders: list[fx.Node], inputs: int) -> dict[fx.Node, fx.Node]:

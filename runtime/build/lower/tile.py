@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self, get_args
 
 from runtime.build.machine import Machine
 
@@ -26,6 +26,24 @@ class Tile:
     space: int
     """Positions (columns of an image, rows of a matrix) per tile."""
 
+    def __str__(self) -> str:
+        return f"{self.scheme}/{self.channels}x{self.blocks}x{self.space}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The tile that `str` gave.
+
+        Raises:
+            ValueError: the text is none.
+        """
+        scheme, _, numbers = text.partition("/")
+        known: tuple[Scheme, ...] = get_args(Scheme)
+        found = [name for name in known if name == scheme]
+        channels, blocks, space = (int(number) for number in numbers.split("x"))
+        if not found or min(channels, blocks, space) < 1:
+            raise ValueError(f"{text!r} is no tile")
+        return cls(found[0], channels, blocks, space)
+
 
 # A store of one lane costs about two instructions: extract and store.
 _LANE_STORE_COST = 2.0
@@ -35,8 +53,10 @@ _ACCUMULATORS_FOR_LATENCY = 8
 _OTHER_REGISTERS = 3
 
 
-def choose_tile(machine: Machine, channels: int, space: int, depth: int, contiguous: bool) -> Tile:
-    """The tile with the least estimated cost per multiply-accumulate.
+def ranked_tiles(
+    machine: Machine, channels: int, space: int, depth: int, contiguous: bool
+) -> list[tuple[float, Tile]]:
+    """Tiles with their estimated cost per multiply-accumulate, cheapest first.
 
     Args:
         machine: registers and lanes.
@@ -48,7 +68,7 @@ def choose_tile(machine: Machine, channels: int, space: int, depth: int, contigu
     candidates = [*_over_channels(machine, channels, space, depth)]
     if contiguous and machine.lanes > 1:
         candidates += _over_space(machine, channels, space)
-    return min(candidates, key=lambda found: found[0])[1]
+    return sorted(candidates, key=lambda found: found[0])
 
 
 def _over_channels(
