@@ -15,6 +15,7 @@ from splitter.costs import CostTable
 from splitter.graph import Graph
 from splitter.plan import Plan
 from splitter.topology import Constraints, Topology
+from splitter.verify_rules import rule_faults
 
 _NODE_BYTES = 3 * 2**20
 _ALIGN = 64
@@ -93,7 +94,7 @@ def _rules(plan: Plan, graph: Graph, rules: Constraints, topology: Topology) -> 
             for tensor in layer.inputs
             if tensor in raw and plan.placement[layer.name] != topology.source_of(tensor)
         ]
-    return faults
+    return faults + rule_faults(plan, rules)
 
 
 def _home(plan: Plan, graph: Graph, topology: Topology) -> dict[str, str]:

@@ -24,6 +24,7 @@ from splitter.partitioning.milp import MilpResult
 from splitter.partitioning.model import PlacementModel
 from splitter.partitioning.objectives import add_objective
 from splitter.partitioning.problem import Assignment, Problem
+from splitter.partitioning.rule_rows import add_rules
 from splitter.partitioning.search import first_plan, improve, repair
 from splitter.plan import Objective
 
@@ -184,6 +185,7 @@ def _add_limits(model: PlacementModel, cuts: Cuts) -> None:
     add_sent_cap(model)
     add_memory(model, cuts)
     add_refuted(model, cuts)
+    add_rules(model)
 
 
 def _closed(reached: float, bound: float) -> bool:

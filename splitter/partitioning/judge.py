@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import inf
 
 from splitter.partitioning.problem import Problem
+from splitter.partitioning.rule_check import broken
 from splitter.partitioning.simulate import hops, memory_bytes, timing
 from splitter.plan import Objective
 
@@ -63,7 +64,7 @@ def broken_rules(problem: Problem, assignment: Sequence[int]) -> tuple[str, ...]
         found.append(f"it sends {sent} bytes, more than the cap of {cap}")
     if problem.constraints.private_input and any(problem.wires[w].is_input for w, _ in crossed):
         found.append(f"raw input would leave {births(problem)}")
-    return tuple(found)
+    return (*found, *broken(problem, assignment))
 
 
 def births(problem: Problem) -> str:

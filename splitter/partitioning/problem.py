@@ -13,7 +13,7 @@ import networkx as nx
 from splitter.costs import CostTable
 from splitter.graph import Graph
 from splitter.memory import NODE_OVERHEAD_BYTES, aligned
-from splitter.partitioning.rules import allowed_devices
+from splitter.partitioning.rules import Rules, allowed_devices, resolve
 from splitter.topology import Constraints, Link, Topology
 
 INPUT = -1
@@ -85,6 +85,15 @@ class Problem:
         """Devices on which an input appears or an output is wanted."""
         inputs = {wire.source for wire in self.wires if wire.is_input}
         return frozenset(inputs | {wire.sink for wire in self.wires if wire.is_output})
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Rules besides ``allowed`` and memory.
+
+        Raises:
+            PlanError: a pattern matches no layer.
+        """
+        return resolve(self.graph, self.constraints)
 
     @cached_property
     def links(self) -> tuple[Link, ...]:

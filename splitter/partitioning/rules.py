@@ -1,6 +1,7 @@
 """Which devices each layer may run on, from pins, bans and privacy."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -51,6 +52,29 @@ def allowed_devices(
         _allowed(layer.name, devices, pinned.get(layer.name, {}), banned.get(layer.name, {}))
         for layer in graph.layers
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of one problem besides `allowed_devices`, by layer number."""
+
+    together: tuple[tuple[int, ...], ...]
+    """Layers that run on one device, at least two in each entry."""
+
+
+def resolve(graph: Graph, constraints: Constraints) -> Rules:
+    """The rules with their patterns resolved.
+
+    Raises:
+        PlanError: a pattern matches no layer.
+    """
+    together = (_numbers(graph, patterns) for patterns in constraints.together)
+    return Rules(tuple(group for group in together if len(group) > 1))
+
+
+def _numbers(graph: Graph, patterns: Iterable[str]) -> tuple[int, ...]:
+    names = {name for pattern in patterns for name in matching(graph, pattern)}
+    return tuple(sorted(graph.index[name] for name in names))
 
 
 def _check_device(topology: Topology, pattern: str, device: str) -> None:

@@ -3,7 +3,7 @@
 What it finds only gives the integer program a start and an upper bound; it proves nothing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import permutations
 from time import monotonic
 
@@ -85,10 +85,14 @@ def _splits(problem: Problem) -> Iterator[Assignment]:
 
 def _permitted(problem: Problem, wanted: Iterable[int]) -> Assignment:
     """``wanted``, with layers that may not run there on the first device that they may."""
-    return tuple(
+    found = [
         d if d in allowed else allowed[0]
         for d, allowed in zip(wanted, problem.allowed, strict=True)
-    )
+    ]
+    for group in problem.rules.together:
+        for layer in group:
+            found[layer] = found[group[0]]
+    return tuple(found)
 
 
 def _balanced(problem: Problem, order: Sequence[int]) -> Assignment:
@@ -157,12 +161,22 @@ def _moves(problem: Problem, assignment: Assignment) -> Iterator[Assignment]:
     """Every change of one run of layers, or of a run's head or tail, to another device."""
     for first, last in _pieces(assignment):
         for device in range(problem.m):
+            moved = _with_company(problem, first, last)
             changed = tuple(
-                device if first <= i <= last and device in problem.allowed[i] else current
+                device if i in moved and device in problem.allowed[i] else current
                 for i, current in enumerate(assignment)
             )
             if changed != assignment:
                 yield changed
+
+
+def _with_company(problem: Problem, first: int, last: int) -> Collection[int]:
+    """The layers from ``first`` to ``last`` and all that must run where one of them does."""
+    run = range(first, last + 1)
+    groups = problem.rules.together
+    if not groups:
+        return run
+    return set(run).union(*(group for group in groups if any(layer in run for layer in group)))
 
 
 def _pieces(assignment: Assignment) -> Iterator[tuple[int, int]]:
