@@ -10,8 +10,13 @@ Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from splitter.graph import Graph
 from splitter.schedule import NodeSchedule, Stage
+
+_Integers = npt.NDArray[np.int64]
 
 ALIGNMENT_BYTES = 64
 REQUEST_SLOTS = 3
@@ -85,21 +90,20 @@ def _stage_blocks(graph: Graph, stage: Stage, slot: Mapping[str, int]) -> list[B
 
 def pack(blocks: Sequence[Block]) -> dict[str, int]:
     """Offsets such that blocks whose lives overlap do not overlap in memory."""
-    placed: list[tuple[Block, int]] = []
-    for block in sorted(blocks, key=lambda b: (-b.bytes, b.first, b.name)):
-        placed.append((block, _lowest_gap(block, placed)))
-    return {block.name: offset for block, offset in placed}
+    ordered = sorted(blocks, key=lambda b: (-b.bytes, b.first, b.name))
+    first = np.array([block.first for block in ordered], dtype=np.int64)
+    last = np.array([block.last for block in ordered], dtype=np.int64)
+    room = np.array([aligned(block.bytes) for block in ordered], dtype=np.int64)
+    offset = np.zeros(len(ordered), dtype=np.int64)
+    for i in range(len(ordered)):
+        near = np.flatnonzero((first[:i] <= last[i]) & (first[i] <= last[:i]))
+        offset[i] = _lowest_gap(int(room[i]), offset[near], offset[near] + room[near])
+    return {block.name: int(at) for block, at in zip(ordered, offset, strict=True)}
 
 
-def _lowest_gap(block: Block, placed: Sequence[tuple[Block, int]]) -> int:
-    neighbours = sorted(
-        (offset, offset + aligned(other.bytes))
-        for other, offset in placed
-        if other.first <= block.last and block.first <= other.last
-    )
-    at = 0
-    for start, end in neighbours:
-        if at + aligned(block.bytes) <= start:
-            return at
-        at = max(at, end)
-    return at
+def _lowest_gap(room: int, starts: _Integers, ends: _Integers) -> int:
+    """The lowest offset with ``room`` bytes free between blocks that begin and end there."""
+    order = np.argsort(starts, kind="stable")
+    reached = np.concatenate(([0], np.maximum.accumulate(ends[order])))
+    enough = np.flatnonzero(reached[:-1] + room <= starts[order])
+    return int(reached[enough[0]] if len(enough) else reached[-1])

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import networkx as nx
-
 from splitter.costs import CostTable
 from splitter.graph import Graph
 from splitter.memory import NODE_OVERHEAD_BYTES, aligned
+from splitter.partitioning.routes import RouteTable
 from splitter.partitioning.rules import Rules, allowed_devices, resolve
 from splitter.topology import Constraints, Link, Topology
 
@@ -41,14 +40,6 @@ class Wire:
     def is_input(self) -> bool:
         """Whether the user supplies it."""
         return self.producer == INPUT
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The way of one tensor size between two devices."""
-
-    seconds: float
-    links: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -155,14 +146,13 @@ class Problem:
         return tuple(tuple(number[t] for t in layer.inputs) for layer in self.graph.layers)
 
     @cached_property
-    def feeds(self) -> tuple[tuple[tuple[int, Mapping[tuple[int, int], float]], ...], ...]:
-        """Per layer and wire read: (producer, or where an input is born; seconds between devices).
+    def feeds(self) -> tuple[tuple[tuple[int, RouteTable], ...], ...]:
+        """Per layer and wire read: (producer, or where an input is born; routes).
 
         The device ``d`` on which an input is born is written as ``-1 - d``.
         """
-        seconds = [{key: r.seconds for key, r in routes.items()} for routes in self.routes]
         made = [-1 - wire.source if wire.is_input else wire.producer for wire in self.wires]
-        return tuple(tuple((made[w], seconds[w]) for w in reads) for reads in self.reads)
+        return tuple(tuple((made[w], self.routes[w]) for w in reads) for reads in self.reads)
 
     @cached_property
     def makes(self) -> tuple[tuple[int, ...], ...]:
@@ -187,27 +177,12 @@ class Problem:
         return tuple(most > limit for limit in self.limits)
 
     @cached_property
-    def routes(self) -> tuple[Mapping[tuple[int, int], Route], ...]:
+    def routes(self) -> tuple[RouteTable, ...]:
         """Per wire: the route between two different devices; absent when there is none."""
-        by_size = {size: self._routes_of(size) for size in {wire.bytes for wire in self.wires}}
+        by_size = {
+            size: RouteTable(self.topology, size) for size in {wire.bytes for wire in self.wires}
+        }
         return tuple(by_size[wire.bytes] for wire in self.wires)
-
-    def _routes_of(self, size: int) -> dict[tuple[int, int], Route]:
-        number = {(link.source, link.target): i for i, link in enumerate(self.links)}
-        found: dict[tuple[int, int], Route] = {}
-        for a, start in enumerate(self.topology.devices):
-            for b, end in enumerate(self.topology.devices):
-                if a == b:
-                    continue
-                try:
-                    hops = self.topology.route(start.name, end.name, size)
-                except nx.NetworkXNoPath:
-                    continue
-                found[a, b] = Route(
-                    sum(hop.seconds(size) for hop in hops),
-                    tuple(number[hop.source, hop.target] for hop in hops),
-                )
-        return found
 
     def home(self, wire: Wire, assignment: Sequence[int]) -> int:
         """Device on which ``wire`` comes into being."""

@@ -45,11 +45,11 @@ def timing(problem: Problem, assignment: Sequence[int]) -> Timing:
     start, finish = [0.0] * problem.n, [0.0] * problem.n
     for layer, device in enumerate(assignment):
         ready = free[device]
-        for producer, seconds in problem.feeds[layer]:
+        for producer, routes in problem.feeds[layer]:
             home = -1 - producer if producer < 0 else assignment[producer]
             here = 0.0 if producer < 0 else finish[producer]
             if home != device:
-                here += seconds.get((home, device), inf)
+                here += routes.seconds_from(home)[device]
             if here > ready:
                 ready = here
         start[layer] = ready
