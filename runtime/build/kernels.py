@@ -18,6 +18,7 @@ from typing import Any
 import tvm
 import tvm_ffi
 
+from runtime.build.generate import generate
 from runtime.build.lower import KernelOperand, lower_layer
 from runtime.build.lower.packing import Packing
 from runtime.build.machine import Machine
@@ -47,7 +48,12 @@ def compiler_key() -> str:
     digest = hashlib.sha256(f"{tvm.__version__} {tvm_ffi.__version__}".encode())
     here = Path(__file__).parent
     for source in sorted(
-        [*here.glob("lower/*.py"), *here.glob("schedule/*.py"), here / "machine.py"]
+        [
+            *here.glob("lower/*.py"),
+            *here.glob("schedule/*.py"),
+            here / "generate.py",
+            here / "machine.py",
+        ]
     ):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
@@ -99,8 +105,7 @@ def _compile(
     program: Program, layer: Layer, machine: Machine, symbol: str, code: Path, description: Path
 ) -> None:
     lowered = lower_layer(program, layer, machine)
-    function = schedule(lowered, machine).with_attr("global_symbol", symbol)
-    built = tvm.tirx.build(tvm.IRModule({symbol: function}), target=machine.target())
+    built = generate(schedule(lowered, machine), symbol, machine)
     described = json.dumps([_operand_dict(operand) for operand in lowered.operands])
     with tempfile.TemporaryDirectory(dir=code.parent) as scratch:
         at = Path(scratch)

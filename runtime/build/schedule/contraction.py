@@ -141,6 +141,11 @@ def schedule_plain_convolution(sch: s_tir.Schedule, anchor: Anchor, machine: Mac
     return {anchor.block, name_of(sch, result)} | _pad_at(sch, shared, machine)
 
 
+# A thread's own copy of a plane lies on its stack up to this size: taking a workspace for each
+# channel costs more than the channel, and threads wait for each other at its lock.
+_STACK_BYTES = 64 << 10
+
+
 def _best_divisor(size: int, limit: int, multiple: int) -> int:
     """The largest divisor of ``size`` up to ``limit``, if possible a multiple of ``multiple``."""
     divisors = [d for d in range(1, min(size, limit) + 1) if size % d == 0]
@@ -156,5 +161,13 @@ def _pad_at(sch: s_tir.Schedule, loop: Any, machine: Machine) -> set[str]:
             continue
         sch.compute_at(block, loop, preserve_unit_loops=True)
         vectorize_inner(sch, block, machine)
+        if _plane_bytes(sch, block) <= _STACK_BYTES:
+            sch.set_scope(block, 0, "local")
         done.add(name_of(sch, block))
     return done
+
+
+def _plane_bytes(sch: s_tir.Schedule, block: Any) -> int:
+    """Size of one channel of what ``block`` writes."""
+    shape = sch.get(block).writes[0].source.shape
+    return 4 * math.prod(int(e) for e in shape[2:])

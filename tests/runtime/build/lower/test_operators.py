@@ -9,6 +9,7 @@ import torch
 import tvm
 from torch.nn import functional as F
 
+from runtime.build.generate import generate
 from runtime.build.lower import lower_layer, supported_operators
 from runtime.build.machine import Machine
 from runtime.build.schedule import schedule
@@ -46,8 +47,7 @@ def check(
     expected = program.tensors(*inputs)
     for layer in program.graph.layers:
         lowered = lower_layer(program, layer, machine)
-        kernel = schedule(lowered, machine).with_attr("global_symbol", "kernel")
-        library = tvm.tirx.build(tvm.IRModule({"kernel": kernel}), target=machine.target())
+        library = generate(schedule(lowered, machine), "kernel", machine)
         arguments, outputs = [], {}
         for operand in lowered.operands:
             if operand.role == "input":
