@@ -22,6 +22,9 @@ class Constraints:
     """Cap on the bytes that all links together carry for one request."""
     together: tuple[tuple[str, ...], ...] = ()
     """Layer patterns: all layers that match any pattern of one entry run on one device."""
+    contiguous: bool = False
+    """Devices can be put in an order in which no tensor goes back, as the stages of a pipeline; so
+    no path leaves a device and comes back. Layers of kind ``backward`` do not count."""
 
     def __add__(self, other: "Constraints") -> "Constraints":
         """Both at once; of two caps the smaller holds."""

@@ -25,6 +25,9 @@ DTYPE_BYTES: Mapping[str, int] = {
     "bool": 1,
 }
 
+BACKWARD = "backward"
+"""Kind of the layers of a training step's backward pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:

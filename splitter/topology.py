@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import heappop, heappush
 from itertools import pairwise
+from typing import Literal
 
 import networkx as nx
 
@@ -16,7 +17,14 @@ from splitter.constraints import Constraints as Constraints
 _TREES_KEPT = 4096
 """Trees of fastest paths that a topology remembers."""
 
+SECONDS_PER_HOUR = 3600.0
 PROCESSORS = ("x86_64", "aarch64", "armv7", "riscv64")
+
+Role = Literal["node", "memory", "processor", "accelerator"]
+"""What a device is. A *node* is a computer of its own: its links work while it computes. The others
+are parts of one computer. Its *memory* holds tensors and computes nothing; its *processors* work on
+that memory and move nothing. An *accelerator* is called: moving each distinct tensor from or to the
+memory takes its own time, and its memory holds nothing but what its layers weigh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,10 @@ class Device:
     """Address on which the device's node listens."""
     port: int = 0
     """Port on which it listens; 0 lets the launcher choose."""
+    dollars_per_hour: float = 0.0
+    """Price of computing there, paid for the time that layers run."""
+    role: Role = "node"
+    """What it is to the others; anything but a node is planned for, not compiled for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,8 @@ class Link:
     shared: str = ""
     """Name of the medium that it shares with all links of that name, which carries one transfer
     at a time (a Wi-Fi channel, a bus); empty for a link of its own."""
+    dollars_per_byte: float = 0.0
+    """Price of moving one byte."""
 
     @property
     def medium(self) -> str:
