@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tvm
 import tvm_ffi
 
 from runtime.build.generate import generate
-from runtime.build.lower import KernelOperand, lower_layer
+from runtime.build.lower import KernelOperand, LoweredLayer, lower_layer
+from runtime.build.lower.choice import Choice
 from runtime.build.lower.packing import Packing
 from runtime.build.machine import Machine
 from runtime.build.schedule import schedule
@@ -29,6 +31,9 @@ from splitter.program import Program
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what) as work goes on."""
+Choices = Mapping[str, Choice]
+"""How layers are computed, by signature; what is absent is left to the cost model."""
+NO_CHOICES: Choices = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +69,41 @@ def compile_layers(
     layers: Iterable[Layer],
     machine: Machine,
     progress: Progress = lambda done, total, what: None,
+    choices: Choices = NO_CHOICES,
 ) -> Mapping[str, Kernel]:
     """The kernel of each layer by layer name; equal layers share one object.
 
     Raises:
+        ModelError: a choice is not one for its layer and machine.
         UnsupportedOperatorError: an operator has no lowering.
     """
     listed = list(layers)
     found: dict[str, Kernel] = {}
     for done, layer in enumerate(listed):
         progress(done, len(listed), layer.name)
-        found[layer.name] = _kernel(program, layer, machine)
+        found[layer.name] = compile_layer(program, layer, machine, choices.get(layer.signature))
     progress(len(listed), len(listed), "")
     return found
 
 
-def _kernel(program: Program, layer: Layer, machine: Machine) -> Kernel:
+def compile_layer(
+    program: Program, layer: Layer, machine: Machine, choice: Choice | None = None
+) -> Kernel:
+    """The kernel of one layer, computed as ``choice`` says or as the cost model does."""
     folder = cache_directory() / "kernels" / f"{compiler_key()}-{machine.key}"
-    code, description = folder / f"{layer.signature}.o", folder / f"{layer.signature}.json"
-    symbol = f"k_{layer.signature}"
+    name = layer.signature if choice is None else f"{layer.signature}_{_short(choice)}"
+    code, description = folder / f"{name}.o", folder / f"{name}.json"
     operands = _kept_operands(layer, code, description)
     if operands is None:
         folder.mkdir(parents=True, exist_ok=True)
-        _compile(program, layer, machine, symbol, code, description)
+        lowered = lower_layer(program, layer, machine, choice)
+        _compile(lowered, machine, f"k_{name}", code, description)
         operands = _read_operands(layer, json.loads(description.read_text()))
-    return Kernel(f"__tvm_ffi_{symbol}", code, operands)
+    return Kernel(f"__tvm_ffi_k_{name}", code, operands)
+
+
+def _short(choice: Choice) -> str:
+    return hashlib.sha256(str(choice).encode()).hexdigest()[:8]
 
 
 def _kept_operands(layer: Layer, code: Path, description: Path) -> tuple[KernelOperand, ...] | None:
@@ -102,9 +117,8 @@ def _kept_operands(layer: Layer, code: Path, description: Path) -> tuple[KernelO
 
 
 def _compile(
-    program: Program, layer: Layer, machine: Machine, symbol: str, code: Path, description: Path
+    lowered: LoweredLayer, machine: Machine, symbol: str, code: Path, description: Path
 ) -> None:
-    lowered = lower_layer(program, layer, machine)
     built = generate(schedule(lowered, machine), symbol, machine)
     described = json.dumps([_operand_dict(operand) for operand in lowered.operands])
     with tempfile.TemporaryDirectory(dir=code.parent) as scratch:

@@ -71,7 +71,7 @@ class Machine:
     @property
     def key(self) -> str:
         """Text that is equal exactly when kernels may be shared."""
-        text = repr((self.processor, self.mcpu, self.mattr, self.vector_bytes, self.threads > 1))
+        text = repr((self.processor, self.mcpu, self.mattr, self.vector_bytes, self.threads))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.build.emit import NodeSource, emit_tables
-from runtime.build.kernels import Progress, compile_layers
+from runtime.build.kernels import NO_CHOICES, Choices, Progress, compile_layers
 from runtime.build.machine import machine_of
 from runtime.build.toolchain import COMPILER_FLAGS, DEVICE_SOURCES, compiler_version, link_node
 from runtime.build.weights import WeightsFile, write_weights
@@ -32,6 +32,8 @@ class BuiltNode:
     """The executable: node program, kernels and tables."""
     bare_program_bytes: int
     """The node program alone, without kernels."""
+    tuned_layers: int = 0
+    """Layers computed otherwise than the cost model would, because that was measured faster."""
 
 
 def build_node(
@@ -42,17 +44,19 @@ def build_node(
     bundle_id: bytes,
     slots: int,
     progress: Progress = lambda done, total, what: None,
+    choices: Choices = NO_CHOICES,
 ) -> BuiltNode:
     """Write ``node`` and ``weights.bin`` for ``device`` into ``folder``.
 
     Raises:
+        ModelError: a choice is not one for its layer and machine.
         UnsupportedOperatorError: an operator has no lowering.
         ToolchainError: the C compiler is missing or fails.
         PlanError: what was built needs more memory than the device has.
     """
     folder.mkdir(parents=True, exist_ok=True)
     layers = [program.graph.by_name[name] for name in schedule.layers]
-    kernels = compile_layers(program, layers, machine_of(device), progress)
+    kernels = compile_layers(program, layers, machine_of(device), progress, choices)
     layout = plan_memory(program.graph, schedule)
     weights = write_weights(
         folder / "weights.bin", program, kernels.values(), bundle_id, device.name
@@ -80,6 +84,7 @@ def build_node(
         weights_bytes=weights.bytes,
         program_bytes=(folder / "node").stat().st_size,
         bare_program_bytes=_bare_program_bytes(device.card.processor),
+        tuned_layers=sum(layer.signature in choices for layer in layers),
     )
 
 

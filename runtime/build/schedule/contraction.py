@@ -58,13 +58,16 @@ def _outer_order(
     space_o: Any,
     machine: Machine,
 ) -> list[Any]:
-    """Inside runs what is read again: the positions, unless only the weights fit the cache."""
+    """The chosen order; else inside runs what is read again: the positions, unless only the weights
+    fit the cache.
+    """
     positions = extent(sch, space_o) * math.prod(extent(sch, x) for x in outer[1:])
     tile = anchor.tile
     assert tile is not None
     input_bytes = 4 * anchor.depth * positions * tile.space
     weight_bytes = 4 * anchor.depth * extent(sch, channel_o) * tile.channels * tile.blocks
-    if weight_bytes <= machine.kept_bytes < input_bytes:
+    fits = weight_bytes <= machine.kept_bytes < input_bytes
+    if anchor.order == "channels-inside" or (anchor.order == "" and fits):
         return [*outer, space_o, channel_o]
     return [*outer[:1], channel_o, *outer[1:], space_o]
 

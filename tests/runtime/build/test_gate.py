@@ -11,7 +11,7 @@ import splitter
 from runtime.build import node, weights
 from runtime.build.bundle import build_bundle
 from runtime.build.gate import difference
-from runtime.build.kernels import Kernel, Progress, compile_layers
+from runtime.build.kernels import Choices, Kernel, Progress, compile_layers
 from runtime.build.lower.packing import Array
 from runtime.build.machine import Machine
 from runtime.build.weights import WeightKey, stored
@@ -94,8 +94,9 @@ def test_wrong_kernel_is_caught(
         layers: Iterable[splitter.Layer],
         machine: Machine,
         progress: Progress,
+        choices: Choices,
     ) -> Mapping[str, Kernel]:
-        found = dict(compile_layers(program, layers, machine, progress))
+        found = dict(compile_layers(program, layers, machine, progress, choices))
         if "second" in found:
             (other,) = compile_layers(program, [program.graph.by_name["first"]], machine).values()
             code = {"symbol": other.symbol, "object_path": other.object_path}
