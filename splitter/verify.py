@@ -5,23 +5,20 @@ timing as a set of events, the memory rules from their definition.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from itertools import pairwise
 
 import networkx as nx
 
 from splitter.costs import CostTable
-from splitter.graph import Graph
+from splitter.graph import Graph, Tensor
 from splitter.plan import Plan
-from splitter.topology import Constraints, Topology
+from splitter.topology import Constraints, Link, Topology
+from splitter.verify_memory import memory_faults
 from splitter.verify_rules import rule_faults
 
-_NODE_BYTES = 3 * 2**20
-_ALIGN = 64
 _TOLERANCE = 1e-9
-
-Hops = dict[tuple[str, str, str], None]
 
 
 def verify(
@@ -48,7 +45,7 @@ def verify(
         faults.append(f"the plan sends {sent} bytes, more than the cap of {cap}")
     faults += _loads(plan, graph, topology, costs)
     faults += _costs(plan, costs)
-    faults += _memory(plan, graph, topology)
+    faults += memory_faults(plan, graph, topology)
     faults += _figures(plan, _latency(plan, graph, topology, costs), sent)
     return faults + _proof(plan)
 
@@ -115,22 +112,36 @@ def _wanted(plan: Plan, graph: Graph, topology: Topology) -> dict[str, set[str]]
     return wanted
 
 
-def _network(topology: Topology, size: int) -> "nx.DiGraph[str]":
-    network: nx.DiGraph[str] = nx.DiGraph()
-    network.add_nodes_from(device.name for device in topology.devices)
-    for link in topology.links:
-        seconds = link.latency_s + size / link.bandwidth_bytes_per_s
-        network.add_edge(link.source, link.target, seconds=seconds)
-    return network
+class _Fastest:
+    """Fastest times from a device to all others, remembered by device and size."""
+
+    def __init__(self, topology: Topology):
+        self._network = topology.network()
+        self._known: dict[tuple[str, int], Mapping[str, float]] = {}
+
+    def hop_s(self, hop: tuple[str, str], size: int) -> float:
+        """Seconds of one hop."""
+        link: Link = self._network.edges[hop]["link"]
+        return link.latency_s + size / link.bandwidth_bytes_per_s
+
+    def times(self, home: str, size: int) -> Mapping[str, float]:
+        """Seconds to every device that can be reached."""
+        if (home, size) not in self._known:
+            self._known[home, size] = nx.single_source_dijkstra_path_length(
+                self._network, home, weight=lambda a, b, _: self.hop_s((a, b), size)
+            )
+        return self._known[home, size]
 
 
 def _routes(plan: Plan, graph: Graph, topology: Topology) -> str | dict[tuple[str, str], float]:
-    """Fastest seconds of each (tensor, device) that needs a transfer, or what is unreachable."""
-    home, found = _home(plan, graph, topology), {}
+    """Fastest seconds of each (tensor, device) that uses it, or what is unreachable."""
+    home, fastest = _home(plan, graph, topology), _Fastest(topology)
+    found: dict[tuple[str, str], float] = {}
     for tensor, users in _wanted(plan, graph, topology).items():
-        network = _network(topology, graph.tensors[tensor].bytes)
-        reach = nx.single_source_dijkstra_path_length(network, home[tensor], weight="seconds")
-        for user in sorted(users):
+        away = users - {home[tensor]}
+        found |= dict.fromkeys(((tensor, user) for user in users - away), 0.0)
+        reach = fastest.times(home[tensor], graph.tensors[tensor].bytes) if away else {}
+        for user in sorted(away):
             if user not in reach:
                 return f"{tensor} cannot get from {home[tensor]} to {user}"
             found[tensor, user] = float(reach[user])
@@ -146,40 +157,36 @@ def _transfers(plan: Plan, graph: Graph, topology: Topology) -> list[str]:
         if t.bytes != graph.tensors[t.tensor].bytes:
             faults.append(f"transfer of {t.tensor} counts {t.bytes} bytes")
         hops[t.tensor].append((t.source, t.target))
-    for tensor in graph.tensors:
-        faults += _tree_faults(
-            tensor, home[tensor], wanted[tensor], hops[tensor],
-            _network(topology, graph.tensors[tensor].bytes),
-        )  # fmt: skip
+    fastest = _Fastest(topology)
+    for tensor, record in graph.tensors.items():
+        away = wanted[tensor] - {home[tensor]}
+        if away or hops[tensor]:
+            faults += _tree_faults(record, home[tensor], away, hops[tensor], fastest)
     return faults
 
 
 def _tree_faults(
-    tensor: str,
-    home: str,
-    users: set[str],
-    hops: list[tuple[str, str]],
-    network: "nx.DiGraph[str]",
+    tensor: Tensor, home: str, away: set[str], hops: list[tuple[str, str]], fastest: _Fastest
 ) -> list[str]:
+    name, size = tensor.name, tensor.bytes
     if len(set(hops)) != len(hops):
-        return [f"{tensor} crosses a link twice"]
+        return [f"{name} crosses a link twice"]
     tree: nx.DiGraph[str] = nx.DiGraph(hops)
     tree.add_node(home)
     faults: list[str] = []
     if any(degree > 1 for _, degree in tree.in_degree()) or tree.in_degree(home):
-        faults.append(f"{tensor} arrives twice at one device")
-    fastest = nx.single_source_dijkstra_path_length(network, home, weight="seconds")
+        faults.append(f"{name} arrives twice at one device")
     useful = {home}
-    for user in sorted(users - {home}):
+    for user in sorted(away):
         if user not in tree or not nx.has_path(tree, home, user):
-            faults.append(f"{tensor} is needed on {user} but never gets there")
+            faults.append(f"{name} is needed on {user} but never gets there")
             continue
         path = nx.shortest_path(tree, home, user)
         useful.update(path)
-        seconds = sum(network.edges[hop]["seconds"] for hop in pairwise(path))
-        if _differ(seconds, fastest[user]):
-            faults.append(f"{tensor} takes a detour to {user}")
-    faults += [f"{tensor} is sent to {d} for nothing" for d in sorted(set(tree) - useful)]
+        seconds = sum(fastest.hop_s(hop, size) for hop in pairwise(path))
+        if _differ(seconds, fastest.times(home, size)[user]):
+            faults.append(f"{name} takes a detour to {user}")
+    faults += [f"{name} is sent to {d} for nothing" for d in sorted(set(tree) - useful)]
     return faults
 
 
@@ -213,8 +220,11 @@ def _latency(plan: Plan, graph: Graph, topology: Topology, costs: CostTable) -> 
 
 def _loads(plan: Plan, graph: Graph, topology: Topology, costs: CostTable) -> list[str]:
     faults: list[str] = []
+    placed: dict[str, list[str]] = defaultdict(list)
+    for layer in graph.layers:
+        placed[plan.placement[layer.name]].append(layer.name)
     for load, device in zip(plan.estimate.devices, topology.devices, strict=True):
-        layers = tuple(x.name for x in graph.layers if plan.placement[x.name] == device.name)
+        layers = tuple(placed[device.name])
         seconds = sum(costs.entries[name, device.name].seconds for name in layers)
         received = sum(t.bytes for t in plan.transfers if t.target == device.name)
         sent = sum(t.bytes for t in plan.transfers if t.source == device.name)
@@ -268,74 +278,6 @@ def _costs(plan: Plan, costs: CostTable) -> list[str]:
     if dict(plan.layer_seconds) != {layer: entry.seconds for layer, entry in entries.items()}:
         faults.append("the layers' seconds are not those of the cost table")
     return faults
-
-
-def _memory(plan: Plan, graph: Graph, topology: Topology) -> list[str]:
-    faults: list[str] = []
-    for load, device in zip(plan.estimate.devices, topology.devices, strict=True):
-        weights = {w for x in load.layers for w in graph.by_name[x].weights}
-        weight_bytes = sum(graph.weight_bytes[w] for w in weights)
-        slot, live, arena = _activations(plan, graph, topology, device.name)
-        least, most = plan.slots * slot + live, plan.slots * slot + arena
-        runs = bool(load.layers or slot)
-        node = _NODE_BYTES if runs else 0
-        if load.weight_bytes != weight_bytes:
-            faults.append(f"{device.name} holds {weight_bytes} bytes of weights")
-        if not least <= load.activation_bytes <= most:
-            faults.append(
-                f"{device.name} needs {least} to {most} bytes of activations, "
-                f"not {load.activation_bytes}"
-            )
-        if load.memory_bytes != load.weight_bytes + load.activation_bytes + node:
-            faults.append(f"the memory of {device.name} does not add up")
-        if load.memory_limit_bytes != device.memory_bytes:
-            faults.append(f"{device.name} has {device.memory_bytes} bytes of memory")
-        if load.memory_bytes > device.memory_bytes:
-            faults.append(
-                f"{device.name} needs {load.memory_bytes} bytes, has {device.memory_bytes}"
-            )
-    return faults
-
-
-def _activations(plan: Plan, graph: Graph, topology: Topology, device: str) -> tuple[int, int, int]:
-    """Bytes of one request slot; the arena's largest live sum; the sum of all arena blocks."""
-    arriving = {t.tensor for t in plan.transfers if t.target == device}
-    arriving |= {tensor for tensor in graph.inputs if topology.source_of(tensor) == device}
-    leaving = {t.tensor for t in plan.transfers if t.source == device}
-    leaving |= {tensor for tensor in graph.outputs if topology.sink_of(tensor) == device}
-    mine = [x for x in graph.layers if plan.placement[x.name] == device]
-    stage, seen, stage_of = 0, set[str](), dict[str, int]()
-    for layer in mine:
-        waits_for = (set(layer.inputs) & arriving) - seen
-        stage += bool(waits_for)
-        seen |= waits_for
-        stage_of[layer.name] = stage
-    kept = arriving | leaving
-    blocks: list[tuple[int, int, int]] = []
-    position = {layer.name: i for i, layer in enumerate(mine)}
-    for layer in mine:
-        at = position[layer.name]
-        blocks.append((_round(layer.scratch_bytes), at, at))
-        for tensor in layer.outputs:
-            readers = [x.name for x in graph.layers if tensor in x.inputs]
-            if tensor in kept:
-                continue
-            if any(stage_of.get(reader) != stage_of[layer.name] for reader in readers):
-                kept.add(tensor)
-                continue
-            last = max([at, *(position[reader] for reader in readers)])
-            blocks.append((_round(graph.tensors[tensor].bytes), at, last))
-    slot = sum(_round(graph.tensors[tensor].bytes) for tensor in kept)
-    return slot, max(_live_sums(blocks, len(mine)), default=0), sum(size for size, _, _ in blocks)
-
-
-def _live_sums(blocks: list[tuple[int, int, int]], steps: int) -> Iterator[int]:
-    for step in range(steps):
-        yield sum(size for size, first, last in blocks if first <= step <= last)
-
-
-def _round(size: int) -> int:
-    return size + -size % _ALIGN
 
 
 def _figures(plan: Plan, latency_s: float, sent: int) -> list[str]:
