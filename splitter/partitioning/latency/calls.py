@@ -109,18 +109,14 @@ class CallProblem:
 
     def closure(self, mask: int) -> int:
         """The smallest set around ``mask`` that is convex and breaks no group."""
-        done = 0
-        above = below = 0
-        while mask != done:
-            for node in bits(mask & ~done):
+        seen = above = below = 0
+        while seen != mask:
+            fresh, seen = mask & ~seen, mask
+            for node in bits(fresh):
                 above |= self.above[node]
                 below |= self.below[node]
                 mask |= self.mates[node]
-            done, mask = mask, mask | (above & below)
-            if done == mask:
-                break
-            for node in bits(mask & ~done):
-                mask |= self.mates[node]
+            mask |= above & below
         return mask
 
     @cached_property
@@ -128,15 +124,16 @@ class CallProblem:
         """Nodes that no call can hold: unsupported, or their closure is too large or holds one."""
         found = mask_of([node for node in range(self.n) if self.call_s[node] == inf])
         closures = {group: self.closure(group) for group in set(self.mates)}
-        found |= sum(g for g, whole in closures.items() if self.bytes_of(whole) > self.most_bytes)
-        while True:
-            more = found
+        for group, whole in closures.items():
+            if self.bytes_of(whole) > self.most_bytes:
+                found |= group
+        grown = -1
+        while grown != found:
+            grown = found
             for group, whole in closures.items():
                 if whole & found:
-                    more |= group
-            if more == found:
-                return found
-            found = more
+                    found |= group
+        return found
 
     def load_s(self, mask: int) -> float:
         """Time from start to end of a call of exactly these nodes."""
