@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runtime.host.bundle import Bundle
     from splitter.errors import SplitterError
     from splitter.graph import Graph, Layer, Tensor
-    from splitter.pipeline import compile, partition, profile
+    from splitter.pipeline import compile, partition, profile, tune
     from splitter.plan import Plan
     from splitter.program import Program
     from splitter.topology import Card, Constraints, Device, Link, Topology
@@ -30,6 +30,7 @@ __all__ = [  # noqa: RUF022 - by kind
     "partition",
     "profile",
     "trace",
+    "tune",
     # what is passed around
     "Bundle",
     "Card",
@@ -65,6 +66,7 @@ _HOME = {
     "partition": "splitter.pipeline",
     "profile": "splitter.pipeline",
     "trace": "splitter.tracing.trace",
+    "tune": "splitter.pipeline",
 }
 
 

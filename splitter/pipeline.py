@@ -7,6 +7,7 @@ from pathlib import Path
 from runtime.build.bundle import TOLERANCE, build_bundle
 from runtime.build.kernels import compiler_key
 from runtime.build.profile import profile_layers
+from runtime.build.tune import TuningReport, tune_plan
 from runtime.host.bundle import Bundle
 from runtime.host.processor import is_native
 from splitter.cost.measured import ProfileStore, measured_costs
@@ -91,11 +92,13 @@ def compile(
     *,
     tolerance: float = TOLERANCE,
     progress: Progress = _silent,
+    tuned: bool = True,
 ) -> Bundle:
     """Compile ``program`` as ``plan`` says: one native program per device, as a bundle at ``path``.
 
     The bundle appears only after its nodes gave the unsplit model's answer within ``tolerance``,
-    relative to the largest magnitude of each output.
+    relative to the largest magnitude of each output. Layers are computed in the ways that `tune`
+    found fastest on devices like theirs, unless ``tuned`` is false.
 
     Raises:
         PlanError: the plan is not one for this program and topology.
@@ -104,7 +107,9 @@ def compile(
     """
     where = topology if isinstance(topology, Topology) else load_topology(topology)
     _check_plan(program.graph, plan, where)
-    built = build_bundle(program, plan, where, Path(path), tolerance=tolerance, progress=progress)
+    built = build_bundle(
+        program, plan, where, Path(path), tolerance=tolerance, progress=progress, tuned=tuned
+    )
     return Bundle.open(built.path, verify=False)
 
 
@@ -132,12 +137,14 @@ def profile(
     *,
     runs: int = 20,
     progress: Progress = _silent,
+    tuned: bool = True,
 ) -> dict[tuple[str, int], Mapping[str, float]]:
     """Measure every distinct layer on this machine and keep the times for later plans.
 
     Devices of ``topology`` with one card and thread count are measured once; those of another
-    processor, or with more threads than this machine has cores, are left to the roofline. Returns
-    seconds by layer signature per (card, threads).
+    processor, or with more threads than this machine has cores, are left to the roofline. Layers
+    are computed as `compile` has them computed with the same ``tuned``. Returns seconds by layer
+    signature per (card, threads).
 
     Raises:
         ToolchainError: the node could not be built or failed.
@@ -149,6 +156,38 @@ def profile(
         key = (device.card.name, device.threads)
         if key in found or not _is_like_this_machine(device):
             continue
-        found[key] = profile_layers(program, device.card, device.threads, runs, progress)
+        found[key] = profile_layers(program, device.card, device.threads, runs, progress, tuned)
         store.add(*key, found[key])
     return found
+
+
+def tune(
+    program: Program,
+    plan: Plan,
+    topology: Topology | str | Path,
+    seconds: float,
+    *,
+    places: Mapping[str, str] | None = None,
+    progress: Progress = _silent,
+) -> tuple[TuningReport, ...]:
+    """Measure other ways to compute the layers of ``plan``, and keep the figures for `compile`.
+
+    The budget is shared among the devices by what their layers are predicted to take. What is
+    measured is the node as it will be deployed, by its own benchmark mode.
+
+    Args:
+        program: the model.
+        plan: which layer runs on which device.
+        topology: of the plan.
+        seconds: the budget, not counting what the first compilation takes.
+        places: where devices are measured, by name: ``emulator`` or ``ssh:HOST``; others here if
+            this machine is like them, else not at all.
+        progress: called with seconds gone, the budget, and what is measured.
+
+    Raises:
+        UsageError: a place or the budget is wrong.
+        ToolchainError: a node could not be built, or measured where it was said to be.
+    """
+    where = topology if isinstance(topology, Topology) else load_topology(topology)
+    _check_plan(program.graph, plan, where)
+    return tune_plan(program, plan, where, seconds, places or {}, progress)

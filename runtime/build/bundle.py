@@ -17,9 +17,10 @@ import tomli_w
 import torch
 
 from runtime.build.gate import GateResult, check_equivalence
-from runtime.build.kernels import Progress, compiler_key
+from runtime.build.kernels import NO_CHOICES, Progress, compiler_key
 from runtime.build.node import BuiltNode, build_node
 from runtime.build.toolchain import compiler_version
+from runtime.build.tune import TuningDatabase
 from runtime.host.manifest import FORMAT_VERSION
 from splitter.errors import BundleError, UsageError
 from splitter.graph import Tensor
@@ -53,21 +54,24 @@ def build_bundle(
     *,
     tolerance: float = TOLERANCE,
     progress: Progress = lambda done, total, what: None,
+    tuned: bool = True,
 ) -> BuildResult:
     """Compile ``program`` as ``plan`` says and put the bundle at ``path``.
 
-    The bundle appears only after its nodes have given the unsplit model's answer.
+    The bundle appears only after its nodes have given the unsplit model's answer. Unless ``tuned``
+    is false, layers are computed in the ways that were measured fastest on devices like theirs.
 
     Raises:
         UsageError: the tolerance is no number of 0 or more.
         BundleError: the place is taken by something else, or cannot be written.
         EquivalenceError: the nodes' answer differs from the unsplit model's.
+        SplitterError: a tuning database is damaged.
         ToolchainError, PlanError, UnsupportedOperatorError: see `build_node`.
     """
     if not 0 <= tolerance < math.inf:
         raise UsageError(f"the tolerance is {tolerance:g}; give 0 or more")
     with _staging(path) as folder:
-        nodes = _write(folder, program, plan, topology, tolerance, progress)
+        nodes = _write(folder, program, plan, topology, tolerance, progress, tuned)
         gate = check_equivalence(folder, program, tolerance)
         _publish(folder, path)
     return BuildResult(path, nodes, gate)
@@ -80,6 +84,7 @@ def _write(
     topology: Topology,
     tolerance: float,
     progress: Progress,
+    tuned: bool,
 ) -> tuple[BuiltNode, ...]:
     # How long the solver took is no property of the plan; equal inputs give equal bytes.
     plan = replace(plan, proof=replace(plan.proof, solve_s=0.0))
@@ -94,7 +99,11 @@ def _write(
     for schedule in schedules:
         device = topology.by_name[schedule.device]
         place = folder / "nodes" / device.name
-        nodes.append(build_node(program, schedule, device, place, bundle_id, plan.slots, progress))
+        choices = TuningDatabase().choices(device) if tuned else NO_CHOICES
+        built = build_node(
+            program, schedule, device, place, bundle_id, plan.slots, progress, choices
+        )
+        nodes.append(built)
         _write_peers(place / "peers.toml", topology, schedule)
     _write_golden(folder / "golden", program, plan)
     _write_manifest(folder, program, plan, tolerance, nodes, bundle_id)

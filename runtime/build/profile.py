@@ -1,14 +1,15 @@
 """Measure layers with the node program itself: what a plan predicts is what a node will do."""
 
-import csv
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 
-from runtime.build.kernels import Progress
+from runtime.build.kernels import NO_CHOICES, Progress
 from runtime.build.node import build_node
-from runtime.host.processor import is_native
+from runtime.build.tune import TuningDatabase
+from runtime.build.tune.reach import CallTime, bench
+from runtime.host.processor import command, is_native
 from splitter.errors import ToolchainError
 from splitter.program import Program
 from splitter.schedule import node_schedules
@@ -24,10 +25,12 @@ def profile_layers(
     threads: int,
     runs: int = 20,
     progress: Progress = lambda done, total, what: None,
+    tuned: bool = True,
 ) -> Mapping[str, float]:
     """Median seconds of every distinct layer of ``program`` on this machine, by layer signature.
 
-    All layers are compiled for ``card`` into one node, which runs each call alone ``runs`` times.
+    All layers are compiled for ``card`` into one node, which runs them in order ``runs`` times;
+    unless ``tuned`` is false, in the ways that were measured fastest.
 
     Raises:
         ToolchainError: this machine cannot run code for ``card``, or the node failed.
@@ -44,25 +47,17 @@ def profile_layers(
     (schedule,) = node_schedules(program.graph, topology, placement)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        build_node(program, schedule, device, folder, _NO_BUNDLE, 1, progress)
-        table = _bench(folder, runs)
-    return _by_signature(program, table)
+        choices = TuningDatabase().choices(device) if tuned else NO_CHOICES
+        build_node(program, schedule, device, folder, _NO_BUNDLE, 1, progress, choices)
+        times = bench(command(folder / "node", card.processor), runs)
+    return _by_signature(program, times)
 
 
-def _bench(folder: Path, runs: int) -> str:
-    done = subprocess.run(
-        [str(folder / "node"), "--bench", str(runs)], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise ToolchainError(f"measuring failed (exit {done.returncode}): {done.stderr.strip()}")
-    return done.stdout
-
-
-def _by_signature(program: Program, table: str) -> dict[str, float]:
-    """Layers with one signature are one kernel: the median call of the fastest of them counts."""
-    found: dict[str, float] = {}
-    for row in csv.DictReader(table.splitlines()):
-        signature = program.graph.by_name[row["layer"]].signature
-        seconds = float(row["median_s"])
-        found[signature] = min(seconds, found.get(signature, seconds))
-    return found
+def _by_signature(program: Program, times: Mapping[str, CallTime]) -> dict[str, float]:
+    """Layers with one signature are one kernel; what it takes depends on what the caches hold, so
+    the mean over its calls counts, each by its median.
+    """
+    found: dict[str, list[float]] = {}
+    for layer, time in times.items():
+        found.setdefault(program.graph.by_name[layer].signature, []).append(time.median_s)
+    return {signature: mean(medians) for signature, medians in found.items()}

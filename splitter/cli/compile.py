@@ -11,6 +11,7 @@ from rich.table import Table
 from splitter.cli import options
 from splitter.cli.console import err, out, print_json, progress
 from splitter.cli.plan import load_model, make_plan
+from splitter.cli.tune import Tune, TuneOn, Untuned, check_options, parse_places, tune_first
 from splitter.plan import plan_to_dict
 from splitter.topology_file import load_topology
 
@@ -35,12 +36,17 @@ def compile_command(
         float,
         typer.Option(help="Allowed difference from the unsplit model's largest output, relative."),
     ] = 1e-4,
+    tune: Tune = None,
+    tune_on: TuneOn = None,
+    untuned: Untuned = False,
     json: options.Json = False,
 ) -> None:
     """Plan, compile one native program per device, and check them against the unsplit model.
 
     Example: splitter compile mobilenet_v2 --topology loopback3 -o build
     """
+    places = parse_places(tune_on)
+    check_options(tune, places, untuned)
     where = load_topology(topology)
     program = load_model(model, input_shape)
     made = make_plan(
@@ -53,11 +59,16 @@ def compile_command(
         roofline=roofline,
         plan_file=plan,
     )
+    if tune is not None:
+        tune_first(program, made, where, tune, places)
     from runtime.build.bundle import BuildResult, build_bundle
 
     with progress("compiling") as report:
         built: BuildResult = build_bundle(
-            program, made, where, output, tolerance=tolerance, progress=report
+            *(program, made, where, output),
+            tolerance=tolerance,
+            progress=report,
+            tuned=not untuned,
         )
     if not built.gate.ran:
         err.print(f"[yellow]warning:[/] the bundle was {built.gate.reason}")
@@ -68,6 +79,9 @@ def compile_command(
 
     out.print(plan_report(made, program.graph, where))
     out.print(_nodes_table(built))
+    tuned = sum(node.tuned_layers for node in built.nodes)
+    if tuned:
+        out.print(f"{tuned} layers are computed in ways that --tune found faster on such devices.")
     if built.gate.ran:
         out.print(
             "The nodes together give the unsplit model's answer: largest difference "
@@ -87,6 +101,7 @@ def _facts(built: Any) -> dict[str, Any]:
                 "weights_bytes": node.weights_bytes,
                 "slot_bytes": node.slot_bytes,
                 "arena_bytes": node.arena_bytes,
+                "tuned_layers": node.tuned_layers,
             }
             for node in built.nodes
         },

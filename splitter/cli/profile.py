@@ -10,6 +10,7 @@ from rich.table import Table
 from splitter.cli import options
 from splitter.cli.console import out, print_json, progress
 from splitter.cli.plan import load_model
+from splitter.cli.tune import Untuned
 from splitter.cost.roofline import layer_seconds
 from splitter.errors import UsageError
 from splitter.graph import Graph, Layer
@@ -22,6 +23,7 @@ def profile_command(
     topology: options.TopologyName = "loopback3",
     input_shape: options.InputShapes = None,
     runs: Annotated[int, typer.Option(help="Runs of each layer; the median counts.", min=1)] = 20,
+    untuned: Untuned = False,
     json: options.Json = False,
 ) -> None:
     """Measure every distinct layer on this machine with the node program itself.
@@ -36,7 +38,7 @@ def profile_command(
     from splitter.pipeline import profile
 
     with progress("measuring") as report:
-        found = profile(program, where, runs=runs, progress=report)
+        found = profile(program, where, runs=runs, progress=report, tuned=not untuned)
     if not found:
         raise UsageError(f"this machine can run no device of {where.name}; profile on one of them")
     graph = program.graph
