@@ -9,6 +9,8 @@ from splitter.errors import InfeasibleError, PlanError
 from splitter.graph import Graph
 from splitter.topology import Constraints, Topology
 
+_WILD = frozenset("*?[")
+
 
 def matching(graph: Graph, pattern: str) -> tuple[str, ...]:
     """Names of the layers that a shell-style pattern matches, in graph order.
@@ -16,6 +18,8 @@ def matching(graph: Graph, pattern: str) -> tuple[str, ...]:
     Raises:
         PlanError: none does; the message names the nearest layers.
     """
+    if pattern in graph.by_name and not _WILD.intersection(pattern):
+        return (pattern,)  # Rules that name thousands of layers one by one stay quick.
     names = [layer.name for layer in graph.layers]
     found = tuple(name for name in names if fnmatchcase(name, pattern))
     if found:
