@@ -1,0 +1,1 @@
+"""The period of a pipeline over processors and accelerators of one computer, exactly."""

@@ -1,0 +1,158 @@
+"""From graph, topology, costs and rules to blocks, nets and groups."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from math import inf
+
+import networkx as nx
+
+from splitter.constraints import Constraints
+from splitter.errors import InfeasibleError, PlanError
+from splitter.graph import BACKWARD, Graph
+from splitter.partitioning.problem import Problem
+from splitter.partitioning.throughput.contract import merged, rings
+from splitter.partitioning.throughput.instance import Group, Instance, Net
+from splitter.topology import Device, Topology
+
+_KNOWN = {"pins", "bans", "together", "contiguous", "origins"}
+"""Rules that this form of the problem takes."""
+
+
+def is_one_computer(topology: Topology) -> bool:
+    """Whether the devices are parts of one computer, to which this form of the problem applies."""
+    return any(device.role != "node" for device in topology.devices)
+
+
+def build_instance(problem: Problem, *, contiguous: bool) -> Instance:
+    """The problem as blocks, nets and groups; blocks are what the rules keep together.
+
+    ``contiguous`` says whether devices must form a pipeline.
+
+    Raises:
+        PlanError: the topology or a rule does not go with this form of the problem.
+        InfeasibleError: a block may run nowhere.
+    """
+    _refuse(problem)
+    graph = problem.graph
+    layers = Instance(
+        layers=tuple((layer.name,) for layer in graph.layers),
+        sizes=tuple(float(graph.layer_weight_bytes(layer)) for layer in graph.layers),
+        nets=tuple(_nets(graph)),
+        groups=_groups(problem),
+        before=frozenset(_before(graph)) if contiguous else frozenset(),
+        ordered=_ordered(graph) if contiguous else frozenset(),
+    )
+    together: nx.Graph[int] = nx.Graph()
+    together.add_nodes_from(range(layers.n))
+    for group in problem.rules.together:
+        nx.add_path(together, group)
+    colored, _ = merged(layers, nx.connected_components(together))
+    instance, _ = merged(colored, rings(colored))
+    _check_homes(problem, instance)
+    return instance
+
+
+def _refuse(problem: Problem) -> None:
+    roles = [device.role for device in problem.topology.devices]
+    name = problem.topology.name
+    if "node" in roles or roles.count("memory") != 1:
+        raise PlanError(
+            f"{name} mixes computers with parts of one, or has not exactly one memory; give all "
+            "devices the role node, or one the role memory and the others processor or accelerator"
+        )
+    for field in fields(Constraints):
+        given = getattr(problem.constraints, field.name)
+        if field.name not in _KNOWN and given != getattr(Constraints(), field.name):
+            raise PlanError(
+                f"the rule {field.name} is not known for {name}, a computer with accelerators; "
+                f"it takes {', '.join(sorted(_KNOWN - {'origins'}))}"
+            )
+    if problem.graph.inputs or problem.graph.outputs:
+        raise PlanError(
+            f"{problem.graph.name} has inputs and outputs of its own; on {name} every tensor "
+            "must be made by a layer and read by one"
+        )
+
+
+def _groups(problem: Problem) -> tuple[Group, ...]:
+    """Devices that compute, those with equal figures together."""
+    topology = problem.topology
+    memory = next(device.name for device in topology.devices if device.role == "memory")
+    found: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    for number, device in enumerate(topology.devices):
+        if device.role == "memory":
+            continue
+        seconds = tuple(
+            costs[number] if number in allowed else inf
+            for costs, allowed in zip(problem.compute, problem.allowed, strict=True)
+        )
+        byte_s = _byte_s(topology, device, memory)
+        limit = float(device.memory_bytes) if device.role == "accelerator" else inf
+        found[seconds, byte_s, limit].append(device.name)
+    return tuple(
+        Group(tuple(names), *figures)  # type: ignore[arg-type]
+        for figures, names in found.items()
+    )
+
+
+def _byte_s(topology: Topology, device: Device, memory: str) -> float:
+    """Time of one byte between an accelerator and the memory."""
+    if device.role == "processor":
+        return 0.0
+    pair = [(memory, device.name), (device.name, memory)]
+    links = [topology.link_between.get(ends) for ends in pair]
+    speeds = {link.bandwidth_bytes_per_s for link in links if link and not link.latency_s}
+    if None in links or len(speeds) != 1:
+        raise PlanError(
+            f"{device.name} of {topology.name} must have a link from and to {memory}, equally fast "
+            "and without latency"
+        )
+    return 1.0 / speeds.pop()
+
+
+def _nets(graph: Graph) -> Iterator[Net]:
+    for name, tensor in graph.tensors.items():
+        ends = {graph.index[layer.name] for layer in graph.consumers[name]}
+        ends.add(graph.index[graph.producer[name].name])
+        if len(ends) > 1 and tensor.bytes:
+            yield Net(tensor.bytes, frozenset(ends))
+
+
+def _ordered(graph: Graph) -> frozenset[int]:
+    return frozenset(i for i, layer in enumerate(graph.layers) if layer.kind != BACKWARD)
+
+
+def _before(graph: Graph) -> Iterator[tuple[int, int]]:
+    """Pairs of forward layers, directly or through backward layers alone."""
+    forward = _ordered(graph)
+    sources: list[set[int]] = []
+    for i, layer in enumerate(graph.layers):
+        read = [graph.index[graph.producer[tensor].name] for tensor in layer.inputs]
+        found = {u for u in read if u in forward}.union(
+            *(sources[u] for u in read if u not in forward)
+        )
+        sources.append(found)
+        if i in forward:
+            yield from ((u, i) for u in found)
+
+
+def _check_homes(problem: Problem, instance: Instance) -> None:
+    for block, names in enumerate(instance.layers):
+        if all(group.seconds[block] == inf for group in instance.groups):
+            raise InfeasibleError(
+                f"{_named(names)} must share a device, but the rules leave none to run them all; "
+                "drop a pin or a ban, or part them"
+            )
+        size = instance.sizes[block]
+        if all(
+            size > group.limit_bytes or group.seconds[block] == inf for group in instance.groups
+        ):
+            raise InfeasibleError(
+                f"{_named(names)} must share a device and weigh {size / 1e6:.1f} MB, more than any "
+                "device that may run them has; give a device more memory, or part them"
+            )
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) < 4 else f"{names[0]} and {len(names) - 1} others"

@@ -1,0 +1,233 @@
+"""Contiguous placements, exactly: the best chain of down-sets, and branching on loose blocks.
+
+The dynamic programme lets every stage take a loose block or leave it, as suits the stage. Where
+stages disagree, the block is either where one of its neighbours is, and so one with it, or where
+none of them is: each case is a tighter problem of the same kind.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import inf
+from time import monotonic
+
+import numpy as np
+
+from splitter.partitioning.throughput.chain import Chain, best_chain
+from splitter.partitioning.throughput.contract import merged
+from splitter.partitioning.throughput.downsets import (
+    Order,
+    all_downsets,
+    order_of,
+    prefixes,
+)
+from splitter.partitioning.throughput.instance import Assignment, Instance
+from splitter.partitioning.throughput.loads import NOWHERE, Loads
+from splitter.partitioning.throughput.tables import LooseBlock, StageTables
+
+ROUNDING = 1e-9
+"""Relative difference of two periods that counts as none."""
+_CELLS = 4e8
+"""Most entries of the tables of one dynamic programme, to bound memory."""
+
+Parts = tuple[frozenset[int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best assignment known and a period that none can beat."""
+
+    assignment: Assignment | None
+    value_s: float
+    bound_s: float
+
+
+def split_in_order(instance: Instance) -> Found:
+    """The best pipelines along two topological orders; nothing is proved."""
+    best = Found(None, inf, 0.0)
+    for depth_first in (True, False):
+        order = order_of(instance, depth_first=depth_first)
+        tables = StageTables(instance, order, prefixes(order))
+        chain = best_chain(tables, inf, inf).best
+        if chain is not None:
+            assignment = complete(instance, order, chain)
+            value_s = instance.period_s(assignment)
+            if value_s < best.value_s:
+                best = Found(assignment, value_s, 0.0)
+    return best
+
+
+def complete(instance: Instance, order: Order, chain: Chain) -> Assignment:
+    """The chain's stages on devices, and each loose block where it hurts least."""
+    device = [NOWHERE] * instance.n
+    before = 0
+    for here, (_, after) in zip(stage_devices(instance, chain), chain.stages, strict=True):
+        for i in range(order.n):
+            if (after & ~before) >> i & 1:
+                device[order.blocks[i]] = here
+        before = after
+    loads = Loads(instance, device)
+    loose = sorted(instance.loose(), key=lambda block: -_weight(instance, block))
+    loads.settle(loose)
+    loads.settle(loose)
+    return tuple(loads.device)
+
+
+def stage_devices(instance: Instance, chain: Chain) -> list[int]:
+    """A device for each stage: of equal ones the first that is free."""
+    free = [list(instance.numbers(g)) for g in range(len(instance.groups))]
+    return [free[group].pop(0) for group, _ in chain.stages]
+
+
+def _weight(instance: Instance, block: int) -> float:
+    """The least time of a block."""
+    return min(group.seconds[block] for group in instance.groups)
+
+
+@dataclass(order=True, slots=True)
+class _Case:
+    """What is decided about loose blocks, with a period that no pipeline in it can beat."""
+
+    bound_s: float
+    number: int
+    parts: Parts = field(compare=False)
+    apart: frozenset[int] = field(compare=False)
+    """Blocks that are where none of their neighbours is."""
+
+
+class PipelineSearch:
+    """Branch and bound over the cases of loose blocks."""
+
+    def __init__(self, instance: Instance, best: Found, deadline_s: float):
+        self.instance = instance
+        self.best = best
+        self.deadline_s = deadline_s
+        self.cases: list[_Case] = []
+        self.open_s = inf
+        """The least bound of the cases that cannot be split any further."""
+
+    def run(self, floor_s: float) -> Found:
+        """The best pipeline, and the bound that was reached; at least ``floor_s``."""
+        whole = tuple(frozenset([block]) for block in range(self.instance.n))
+        self.cases = [_Case(floor_s, 0, whole, frozenset())]
+        number = 0
+        while self.cases and self.cases[0].bound_s < self._limit_s():
+            if monotonic() > self.deadline_s:
+                break
+            for parts, apart, bound_s in self._solve(heappop(self.cases)):
+                number += 1
+                heappush(self.cases, _Case(bound_s, number, parts, apart))
+        bound_s = min([self.open_s, *(case.bound_s for case in self.cases)])
+        return Found(self.best.assignment, self.best.value_s, min(bound_s, self.best.value_s))
+
+    def _limit_s(self) -> float:
+        return self.best.value_s * (1 - ROUNDING)
+
+    def _solve(self, case: _Case) -> list[tuple[Parts, frozenset[int], float]]:
+        """Solve one case, and split it if its bound leaves something to find."""
+        instance, new = merged(self.instance, case.parts)
+        order = order_of(instance)
+        masks = self._downsets(instance, order)
+        if masks is None:
+            self.open_s = min(self.open_s, case.bound_s)
+            return []
+        tables = StageTables(instance, order, masks, {new[block] for block in case.apart})
+        result = best_chain(tables, self._limit_s(), self.deadline_s)
+        if not result.complete:
+            self.open_s = min(self.open_s, case.bound_s)
+        if result.best is None:
+            return []
+        assignment = complete(instance, order, result.best)
+        self._offer([assignment[new[block]] for block in range(self.instance.n)])
+        bound_s = max(case.bound_s, result.best.value_s) if result.complete else case.bound_s
+        if not result.complete or bound_s >= self._limit_s():
+            return []
+        return self._children(case, tables, result.best, assignment, bound_s)
+
+    def _downsets(self, instance: Instance, order: Order) -> list[int] | None:
+        states = float(np.prod([len(group.devices) + 1.0 for group in instance.groups]))
+        per_set = order.n + len(instance.nets) * 2 + 14 * states
+        return all_downsets(order, int(_CELLS / per_set))
+
+    def _offer(self, assignment: Sequence[int]) -> None:
+        value_s = self.instance.period_s(assignment)
+        if value_s < self.best.value_s:
+            self.best = Found(tuple(assignment), value_s, 0.0)
+
+    def _children(
+        self,
+        case: _Case,
+        tables: StageTables,
+        chain: Chain,
+        assignment: Assignment,
+        bound_s: float,
+    ) -> list[tuple[Parts, frozenset[int], float]]:
+        block = _most_disputed(tables, chain, assignment)
+        if block is None:
+            self.open_s = min(self.open_s, bound_s)
+            return []
+        instance = tables.instance
+        near = {end for net in instance.nets_of[block] for end in instance.nets[net].blocks}
+        own = case.parts[block]
+        children = [
+            (
+                tuple(
+                    part | own if i == end else part
+                    for i, part in enumerate(case.parts)
+                    if i != block
+                ),
+                case.apart,
+                bound_s,
+            )
+            for end in sorted(near - {block})
+        ]
+        return [*children, (case.parts, case.apart | {min(own)}, bound_s)]
+
+
+def _most_disputed(tables: StageTables, chain: Chain, assignment: Assignment) -> int | None:
+    """The loose block whose true cost exceeds most what the stages supposed.
+
+    Only devices dearer than the chain count; None when every block on them was decided before.
+    """
+    instance = tables.instance
+    loads = instance.loads_s(assignment)
+    stages = _stages_by_device(tables, chain)
+    over: dict[int, float] = {}
+    for loose in tables.loose:
+        if loose.apart:
+            continue
+        for device, load in enumerate(loads):
+            if load > chain.value_s * (1 + ROUNDING):
+                true_s = _true_cost_s(instance, loose, device, assignment)
+                supposed_s = tables.loose_cost_s(loose, *stages[device]) if device in stages else 0
+                over[loose.block] = over.get(loose.block, 0.0) + true_s - supposed_s
+    disputed = max(over, key=lambda block: over[block], default=None)
+    return disputed if disputed is not None and over[disputed] > 0 else None
+
+
+def _stages_by_device(tables: StageTables, chain: Chain) -> dict[int, tuple[int, int, int]]:
+    """(group, first down-set, last down-set) of the stage on each device."""
+    number = {mask: i for i, mask in enumerate(tables.masks)}
+    found: dict[int, tuple[int, int, int]] = {}
+    before = 0
+    for device, (group, after) in zip(
+        stage_devices(tables.instance, chain), chain.stages, strict=True
+    ):
+        found[device] = group, number[before], number[after]
+        before = after
+    return found
+
+
+def _true_cost_s(
+    instance: Instance, loose: LooseBlock, device: int, assignment: Assignment
+) -> float:
+    """What a loose block and the nets that count for it add to the load of a device."""
+    group = instance.groups[instance.group_of[device]]
+    total = group.seconds[loose.block] if assignment[loose.block] == device else 0.0
+    for number in instance.nets_of[loose.block]:
+        net = instance.nets[number]
+        users = {assignment[block] for block in net.blocks}
+        first = min(block for block in net.blocks if block not in instance.ordered)
+        if first == loose.block and device in users and len(users) > 1:
+            total += net.bytes * group.byte_s
+    return total
