@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runtime.host.bundle import Bundle
+    from splitter.constraints import Constraints
     from splitter.errors import SplitterError
     from splitter.graph import Graph, Layer, Tensor
     from splitter.pipeline import compile, partition, profile, tune
     from splitter.plan import Plan
     from splitter.program import Program
-    from splitter.topology import Card, Constraints, Device, Link, Topology
+    from splitter.topology import Card, Device, Link, Topology
     from splitter.topology_file import load_topology
     from splitter.tracing.load import load
     from splitter.tracing.trace import trace
@@ -50,7 +51,7 @@ __all__ = [  # noqa: RUF022 - by kind
 _HOME = {
     "Bundle": "runtime.host.bundle",
     "Card": "splitter.topology",
-    "Constraints": "splitter.topology",
+    "Constraints": "splitter.constraints",
     "Device": "splitter.topology",
     "Graph": "splitter.graph",
     "Layer": "splitter.graph",

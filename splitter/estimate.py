@@ -7,7 +7,7 @@ from splitter.graph import Graph
 from splitter.memory import NODE_OVERHEAD_BYTES, plan_memory
 from splitter.plan import DeviceLoad, Estimate, LinkLoad, MediumLoad
 from splitter.schedule import NodeSchedule, Transfer, node_schedules, transfers_of
-from splitter.topology import Device, Link, Topology
+from splitter.topology import SECONDS_PER_HOUR, Device, Link, Topology
 
 
 def estimate(
@@ -46,6 +46,7 @@ def estimate(
         devices=devices,
         links=links,
         media=media,
+        dollars=_dollars(topology, devices, links),
     )
 
 
@@ -111,6 +112,16 @@ def _link_loads(topology: Topology, transfers: tuple[Transfer, ...]) -> tuple[Li
         for link in topology.links
         if (link.source, link.target) in sizes
     )
+
+
+def _dollars(
+    topology: Topology, devices: tuple[DeviceLoad, ...], links: tuple[LinkLoad, ...]
+) -> float:
+    computing = sum(d.compute_s * topology.by_name[d.device].dollars_per_hour for d in devices)
+    moving = sum(
+        k.bytes * topology.link_between[k.source, k.target].dollars_per_byte for k in links
+    )
+    return computing / SECONDS_PER_HOUR + moving
 
 
 def _link_load(link: Link, sizes: list[int]) -> LinkLoad:

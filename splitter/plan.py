@@ -6,7 +6,7 @@ tensor sent along a route takes the sum of its links' latency + bytes / bandwidt
 forward); transfers overlap with computing and with one another. The inputs are on the source
 device at time 0 and the latency is the moment the last output is on the sink device. The period
 is the largest time per request that any device computes or any link or shared medium transfers.
-Energy is computing time x active power + bytes x energy per byte.
+Energy is computing time x active power + bytes x energy per byte; the price likewise.
 """
 
 import types
@@ -16,12 +16,13 @@ from math import isfinite, nan
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from splitter.errors import PlanError
+from splitter.objective import OBJECTIVES as OBJECTIVES
+from splitter.objective import Objective as Objective
+from splitter.objective import quantity
 from splitter.schedule import Transfer
 
-Objective = Literal["latency", "throughput", "energy"]
 PLAN_VERSION = 1
 """Of the JSON form; rises when a key changes its meaning."""
-OBJECTIVES: tuple[Objective, ...] = ("latency", "throughput", "energy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,23 @@ class Estimate:
     links: tuple[LinkLoad, ...]
     media: tuple[MediumLoad, ...] = ()
     """Shared media that carry something, by name."""
+    dollars: float = 0.0
+    """Computing time x the devices' price + bytes x the links' price."""
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The memory of the device that needs most."""
+        return max(load.memory_bytes for load in self.devices)
 
     def value(self, objective: Objective) -> float:
-        """The figure that ``objective`` minimises, in seconds or joules."""
+        """The figure that ``objective`` minimises, in SI units."""
         return {
             "latency": self.latency_s,
             "throughput": self.period_s,
             "energy": self.energy_j,
+            "memory": float(self.peak_memory_bytes),
+            "sent": float(self.sent_bytes),
+            "dollars": self.dollars,
         }[objective]
 
 
@@ -105,6 +116,18 @@ class Flip:
     link: str
     bandwidth_mbit_s: float
     """The same for the plan's busiest link, in Mbit/s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What remains when one device leaves."""
+
+    without: str
+    """The device that leaves."""
+    value: float
+    """The objective's value then."""
+    placement: Mapping[str, str]
+    """Device of each layer then, in graph order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +166,17 @@ class Plan:
     """What limits the objective, in words."""
     slots: int
     """Requests in flight for which memory was reserved."""
+    rules: tuple[str, ...] = ()
+    """Every rule that was in force, in words, and what the user wrote for it."""
+    fallbacks: tuple[Fallback, ...] = ()
+    """For every device that may leave: what would run where without it."""
 
     def __str__(self) -> str:
         loads = [load for load in self.estimate.devices if load.layers]
         where = ", ".join(f"{load.device} {len(load.layers)}" for load in loads)
-        value, unit = (
-            self.estimate.value(self.objective),
-            "J" if self.objective == "energy" else "s",
-        )
+        value = quantity(self.objective, self.estimate.value(self.objective))
         return (
-            f"{self.model} on {self.topology}: {self.objective} {value:.4g} {unit}, layers: "
+            f"{self.model} on {self.topology}: {self.objective} {value}, layers: "
             f"{where}; {self.proof.status}, gap {100 * self.proof.gap:.2g} %"
         )
 

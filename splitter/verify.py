@@ -6,7 +6,6 @@ timing as a set of events, the memory rules from their definition.
 
 from collections import defaultdict
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from itertools import pairwise
 
 import networkx as nx
@@ -26,27 +25,25 @@ def verify(
 ) -> list[str]:
     """All faults of ``plan``; an empty list means that it holds.
 
-    Checks: every layer is placed once, on a known device that pins, bans and privacy allow; every
-    transfer that the placement needs is there along a fastest route, and no other; sent bytes stay
-    within the cap; every device's memory is accounted for and within its limit; latency, period,
-    energy, loads and proof agree with an independent simulation.
+    Checks: every layer is placed once, on a known device; every rule holds; every transfer that
+    the placement needs is there along a fastest route, and no other; every device's memory is
+    accounted for and within its limit; latency, period, energy, price, loads and proof agree with
+    an independent simulation.
     """
     faults = _completeness(plan, graph, topology)
     if faults:  # What follows looks up names, so it would only stumble over these again.
         return faults
-    faults += _rules(plan, graph, topology.constraints + constraints, topology)
+    faults += rule_faults(plan, graph, topology, costs, topology.constraints + constraints)
     routes = _routes(plan, graph, topology)
     if isinstance(routes, str):
         return [*faults, routes]
     faults += _transfers(plan, graph, topology)
     sent = sum(t.bytes for t in plan.transfers)
-    cap = (topology.constraints + constraints).max_sent_bytes
-    if cap is not None and sent > cap:
-        faults.append(f"the plan sends {sent} bytes, more than the cap of {cap}")
     faults += _loads(plan, graph, topology, costs)
     faults += _costs(plan, costs)
     faults += memory_faults(plan, graph, topology)
-    faults += _figures(plan, _latency(plan, graph, topology, costs), sent)
+    latency_s, dollars = _latency(plan, graph, topology, costs), _price(plan, topology, costs)
+    faults += _figures(plan, latency_s, sent, dollars)
     return faults + _proof(plan)
 
 
@@ -67,31 +64,6 @@ def _completeness(plan: Plan, graph: Graph, topology: Topology) -> list[str]:
     if plan.slots < 1:
         faults.append(f"slots is {plan.slots}")
     return faults
-
-
-def _rules(plan: Plan, graph: Graph, rules: Constraints, topology: Topology) -> list[str]:
-    faults: list[str] = []
-    for layer, device in plan.placement.items():
-        for pattern, wanted in rules.pins:
-            if fnmatchcase(layer, pattern) and device != wanted:
-                faults.append(f"{layer} runs on {device}, but {pattern!r} is pinned to {wanted}")
-        for pattern, unwanted in rules.bans:
-            if fnmatchcase(layer, pattern) and device == unwanted:
-                faults.append(f"{layer} runs on {device}, from which {pattern!r} is banned")
-    if rules.private_input:
-        raw = set(graph.inputs)
-        faults += [
-            f"raw input {t.tensor} crosses {t.source} -> {t.target}"
-            for t in plan.transfers
-            if t.tensor in raw
-        ]
-        faults += [
-            f"{layer.name} reads raw input {tensor} outside {topology.source_of(tensor)}"
-            for layer in graph.layers
-            for tensor in layer.inputs
-            if tensor in raw and plan.placement[layer.name] != topology.source_of(tensor)
-        ]
-    return faults + rule_faults(plan, rules)
 
 
 def _home(plan: Plan, graph: Graph, topology: Topology) -> dict[str, str]:
@@ -280,7 +252,18 @@ def _costs(plan: Plan, costs: CostTable) -> list[str]:
     return faults
 
 
-def _figures(plan: Plan, latency_s: float, sent: int) -> list[str]:
+def _price(plan: Plan, topology: Topology, costs: CostTable) -> float:
+    """Dollars of one request, from the placement and the transfers."""
+    hourly = {device.name: device.dollars_per_hour for device in topology.devices}
+    per_byte = {(link.source, link.target): link.dollars_per_byte for link in topology.links}
+    computing = sum(
+        costs.entries[layer, device].seconds * hourly[device] / 3600
+        for layer, device in plan.placement.items()
+    )
+    return computing + sum(t.bytes * per_byte[t.source, t.target] for t in plan.transfers)
+
+
+def _figures(plan: Plan, latency_s: float, sent: int, dollars: float) -> list[str]:
     estimate = plan.estimate
     busiest = [d.compute_s for d in estimate.devices] + [k.seconds for k in estimate.links]
     busiest += [medium.seconds for medium in estimate.media]
@@ -290,6 +273,7 @@ def _figures(plan: Plan, latency_s: float, sent: int) -> list[str]:
         "period": (estimate.period_s, max(busiest)),
         "energy": (estimate.energy_j, sum(energy)),
         "sent bytes": (estimate.sent_bytes, sent),
+        "price": (estimate.dollars, dollars),
     }
     return [
         f"the {name} is {right:g}, not {stated:g}"

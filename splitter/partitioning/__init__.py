@@ -1,18 +1,21 @@
 """Decide which layer runs on which device, by integer programming."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from time import monotonic
 from typing import get_args
 
+from splitter.constraint_faults import constraint_faults
 from splitter.costs import CostTable
 from splitter.errors import InfeasibleError, PlanError, UsageError
 from splitter.estimate import estimate
 from splitter.graph import Graph
 from splitter.memory import REQUEST_SLOTS
 from splitter.partitioning.compare import alternatives, bottleneck, flips
+from splitter.partitioning.fallbacks import fallbacks
 from splitter.partitioning.ilp import Solution, solve
-from splitter.partitioning.infeasible import explain
+from splitter.partitioning.infeasible import Question, explain
 from splitter.partitioning.judge import broken_rules, value
 from splitter.partitioning.problem import Problem, build_problem
 from splitter.partitioning.simulate import memory_bytes
@@ -34,6 +37,7 @@ def partition(
     slots: int = REQUEST_SLOTS,
     time_limit_s: float = 30.0,
     placement: Mapping[str, str] | None = None,
+    starts: Sequence[Mapping[str, str]] = (),
 ) -> Plan:
     """The best placement of every layer, with its prediction, its proof and its alternatives.
 
@@ -41,11 +45,12 @@ def partition(
         graph: What to place.
         topology: Where to place it; its own constraints hold besides ``constraints``.
         costs: Seconds of every layer on every device.
-        objective: What to minimise: one request's latency, a pipeline's period, or energy.
-        constraints: Pins, bans, privacy and the cap on sent bytes.
+        objective: What to minimise, one of `splitter.objective.OBJECTIVES`.
+        constraints: Rules besides those of the topology.
         slots: Requests in flight for which memory is reserved.
         time_limit_s: When the search stops and reports the gap that is left.
         placement: Device of each layer; given, it is only evaluated, and nothing is solved.
+        starts: Known placements; the plan is no worse than the best of them that holds.
 
     Raises:
         UsageError: an argument has an impossible value.
@@ -56,12 +61,16 @@ def partition(
     _check(graph, objective, slots, time_limit_s)
     _check_ends(graph, topology)
     both = topology.constraints + (constraints or Constraints())
-    problem = build_problem(graph, topology, costs, both, slots)
+    question = Question(graph, topology, costs, both, slots)
+    _check_rules(question)
+    share_s = time_limit_s / (1 + len(both.optional))
     if placement is None:
-        solution = _solved(problem, objective, time_limit_s)
+        problem, solution = _solved(question, objective, share_s, starts)
     else:
+        problem = _posed(question)
         solution = _given(problem, objective, placement)
-    plan = _plan(problem, objective, solution)
+    left = fallbacks(question, lambda one: _solved(one, objective, share_s, ()))
+    plan = replace(_plan(problem, objective, solution), fallbacks=left)
     faults = verify(plan, graph, topology, costs, both)
     if faults:
         raise PlanError(f"the plan for {graph.name} does not hold: {'; '.join(faults)}")
@@ -98,11 +107,32 @@ def _check_ends(graph: Graph, topology: Topology) -> None:
                 )
 
 
-def _solved(problem: Problem, objective: Objective, time_limit_s: float) -> Solution:
+def _check_rules(question: Question) -> None:
+    """Rules must name devices of the topology and have possible values."""
+    for fault in constraint_faults(question.constraints, question.topology):
+        raise PlanError(f"{question.topology.name}: {fault}")
+
+
+def _posed(question: Question) -> Problem:
+    q = question
     try:
-        return solve(problem, objective, time_limit_s)
+        return build_problem(q.graph, q.topology, q.costs, q.constraints, q.slots)
     except InfeasibleError as error:
-        raise InfeasibleError(explain(problem)) from error
+        raise InfeasibleError(explain(question)) from error
+
+
+def _solved(
+    question: Question,
+    objective: Objective,
+    time_limit_s: float,
+    starts: Sequence[Mapping[str, str]],
+) -> tuple[Problem, Solution]:
+    problem = _posed(question)
+    known = [problem.assignment(start) for start in starts]
+    try:
+        return problem, solve(problem, objective, time_limit_s, known)
+    except InfeasibleError as error:
+        raise InfeasibleError(explain(question)) from error
 
 
 def _given(problem: Problem, objective: Objective, placement: Mapping[str, str]) -> Solution:
@@ -156,6 +186,7 @@ def _plan(problem: Problem, objective: Objective, solution: Solution) -> Plan:
         flips=flips(problem, objective, solution.assignment, singles, reached),
         cost_sources={name: problem.costs[name, d].source for name, d in placement.items()},
         layer_seconds={name: problem.costs.seconds(name, d) for name, d in placement.items()},
-        bottleneck=bottleneck(reached, objective),
+        bottleneck=bottleneck(problem, reached, objective),
         slots=problem.slots,
+        rules=tuple(map(str, problem.constraints.listed())),
     )

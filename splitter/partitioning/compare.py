@@ -1,13 +1,14 @@
 """What a plan is compared with: the whole model on one device, and other bandwidths."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
+from splitter.objective import Objective, objective_noun, quantity
 from splitter.partitioning.judge import broken_rules, value
 from splitter.partitioning.problem import Problem
 from splitter.partitioning.simulate import hops, memory_bytes
-from splitter.plan import Alternative, Estimate, Flip, LinkLoad, Objective
+from splitter.plan import Alternative, Estimate, Flip, LinkLoad
 
 MEGABYTE = 1e6
 _FACTOR_RANGE = 1e4
@@ -48,7 +49,7 @@ def _obstacles(problem: Problem, device: int) -> list[str]:
     found: list[str] = []
     if hops(problem, assignment) is None:
         return ["not connected with the source and the sink"]
-    others = [rule for rule in broken_rules(problem, assignment) if "may not run" not in rule]
+    others = [words for words in broken_rules(problem, assignment) if "may not run" not in words]
     if banned:
         births = {wire.source for wire in problem.wires if wire.is_input}
         raw = problem.constraints.private_input and births != {device}
@@ -76,7 +77,12 @@ def flips(
     singles: tuple[Alternative, ...],
     reached: Estimate,
 ) -> tuple[Flip, ...]:
-    """Per possible single device: the bandwidth at which it equals the plan, nearest to today's."""
+    """Per possible single device: the bandwidth at which it equals the plan, nearest to today's.
+
+    Only time depends on the bandwidth.
+    """
+    if objective not in ("latency", "throughput"):
+        return ()
     found: list[Flip] = []
     for number, single in enumerate(singles):
         alone = (number,) * problem.n
@@ -163,13 +169,13 @@ def _busiest_link(
     return link.source, link.target, link.bandwidth_bytes_per_s * 8 / 1e6
 
 
-def bottleneck(estimate: Estimate, objective: Objective) -> str:
+def bottleneck(problem: Problem, estimate: Estimate, objective: Objective) -> str:
     """What takes the largest part of the objective, in words."""
-    if objective == "energy":
-        shares = [(d.energy_j, f"computing on {d.device}") for d in estimate.devices]
-        shares += [(k.energy_j, f"sending {k.source} -> {k.target}") for k in estimate.links]
-        most, what = max(shares, key=lambda share: share[0])
-        return f"{what}: {most * 1e3:.3g} mJ of {estimate.energy_j * 1e3:.3g} mJ"
+    if objective in problem.rates:
+        return _dearest(problem, objective, estimate)
+    if objective == "memory":
+        fullest = max(estimate.devices, key=lambda load: load.memory_bytes)
+        return f"the memory of {fullest.device}: {fullest.memory_bytes / MEGABYTE:.2f} MB"
     shares = [(d.compute_s, f"computing on {d.device}") for d in estimate.devices]
     shares += [(k.seconds, f"sending {k.source} -> {k.target}") for k in estimate.links]
     shares += [(k.seconds, f"sending over the shared {k.name}") for k in estimate.media]
@@ -179,11 +185,20 @@ def bottleneck(estimate: Estimate, objective: Objective) -> str:
     return f"{what}: {most * 1e3:.3g} ms{part}"
 
 
-def objective_noun(objective: Objective) -> str:
-    """What the objective measures, as a noun."""
-    nouns: Mapping[Objective, str] = {
-        "latency": "latency",
-        "throughput": "period",
-        "energy": "energy",
-    }
-    return nouns[objective]
+def _dearest(problem: Problem, objective: Objective, estimate: Estimate) -> str:
+    """The largest share of what adds up over devices and links."""
+    per_second, per_byte = problem.rates[objective]
+    number = {(link.source, link.target): i for i, link in enumerate(problem.links)}
+    shares = [
+        (load.compute_s * rate, f"computing on {load.device}")
+        for load, rate in zip(estimate.devices, per_second, strict=True)
+    ]
+    shares += [
+        (k.bytes * per_byte[number[k.source, k.target]], f"sending {k.source} -> {k.target}")
+        for k in estimate.links
+    ]
+    most, what = max(shares, key=lambda share: share[0])
+    if most == 0.0:
+        return "nothing: it is 0"
+    whole = quantity(objective, estimate.value(objective))
+    return f"{what}: {quantity(objective, most)} of {whole}"

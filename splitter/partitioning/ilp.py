@@ -5,25 +5,27 @@ solution that the exact judge accepts at the price the rows gave it is therefore
 the rows that it evaded are added and the program is solved again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic
 from typing import Literal
 
 from splitter.errors import InfeasibleError, PlanError
-from splitter.partitioning.judge import broken_rules, value
-from splitter.partitioning.learn import learn_memory, likely_overlaps, overlaps
+from splitter.memory import NODE_OVERHEAD_BYTES
+from splitter.partitioning.judge import fits, value
+from splitter.partitioning.learn import learn_limits, learn_value, likely_overlaps, overlaps
 from splitter.partitioning.limits import (
     Cuts,
     add_closed,
     add_memory,
     add_refuted,
-    add_sent_cap,
 )
-from splitter.partitioning.milp import MilpResult
+from splitter.partitioning.milp import ONE, MilpResult
 from splitter.partitioning.model import PlacementModel
 from splitter.partitioning.objectives import add_objective
-from splitter.partitioning.problem import Assignment, Problem
+from splitter.partitioning.problem import BUDGET_TOLERANCE, Assignment, Problem
+from splitter.partitioning.rule_check import broken, keeps_rules
 from splitter.partitioning.rule_rows import add_rules
 from splitter.partitioning.search import first_plan, improve, repair
 from splitter.plan import Objective
@@ -53,8 +55,13 @@ class Solution:
     solve_s: float
 
 
-def solve(problem: Problem, objective: Objective, time_limit_s: float = 30.0) -> Solution:
-    """The placement with the smallest ``objective``.
+def solve(
+    problem: Problem,
+    objective: Objective,
+    time_limit_s: float = 30.0,
+    starts: Sequence[Assignment] = (),
+) -> Solution:
+    """The placement with the smallest ``objective``, no worse than any of ``starts`` that holds.
 
     Raises:
         InfeasibleError: it is proved that no placement respects all limits.
@@ -62,6 +69,8 @@ def solve(problem: Problem, objective: Objective, time_limit_s: float = 30.0) ->
     """
     began = monotonic()
     search = _Search(problem, objective, began + time_limit_s)
+    for start in starts:
+        search.offer(start)
     best, bound = search.run()
     if best is None and bound == inf:
         raise InfeasibleError(f"no placement of {problem.graph.name} respects all limits")
@@ -95,7 +104,7 @@ class _Search:
         began = monotonic()
         patience_s = began + min(_SEARCH_S, _SEARCH_PART * (self.deadline_s - began))
         self._offer(first_plan(self.problem, self.objective, patience_s))
-        if self.objective == "latency":
+        if needs_timing(self.problem, self.objective):
             pairs = likely_overlaps(self.problem) | overlaps(self.problem, (0,) * self.problem.n)
             self.cuts = replace(self.cuts, exclusive=pairs)
         part = _FIRST_PART if any(self.problem.may_overflow) else 1.0
@@ -127,7 +136,9 @@ class _Search:
         return self.best is not None and _closed(self.best_value, self.bound)
 
     def _unit(self) -> float:
-        reference = self.best_value if self.best_value < inf else _reference(self.problem)
+        reference = (
+            self.best_value if self.best_value < inf else _reference(self.problem, self.objective)
+        )
         return reference / _SCALE if reference > 0.0 else 1.0
 
     def _solve_rows(self, part: float) -> MilpResult:
@@ -135,9 +146,16 @@ class _Search:
         model = self._model = PlacementModel(self.problem)
         horizon = self.best_value if self.best_value < inf else _horizon(self.problem)
         _add_limits(model, self.cuts)
-        add_objective(model, self.objective, self._unit(), self.cuts, horizon)
+        model.milp.objective = add_objective(
+            model, self.objective, self._unit(), self.cuts, horizon
+        )
         start = model.start(self.best) if self.best is not None else None
         return model.milp.solve(part * (self.deadline_s - monotonic()), start)
+
+    def offer(self, assignment: Assignment) -> None:
+        """Start from a known assignment if it holds."""
+        if fits(self.problem, assignment):
+            self._offer(improve(self.problem, self.objective, assignment, self.deadline_s))
 
     def _offer(self, assignment: Assignment | None) -> None:
         if assignment is None:
@@ -149,14 +167,12 @@ class _Search:
     def _judge(self, candidate: Assignment) -> bool:
         """Take the candidate if it holds; otherwise learn. False when there is nothing to learn."""
         problem = self.problem
-        assert not broken_rules(problem, candidate), broken_rules(problem, candidate)
+        assert keeps_rules(problem, candidate), list(broken(problem, candidate))
         before = self.cuts
-        self.cuts = learn_memory(problem, candidate, self.cuts)
+        self.cuts = learn_limits(problem, candidate, before)
         attempt = improve if self.cuts == before else repair
         self._offer(attempt(problem, self.objective, candidate, self.deadline_s))
-        if self.objective == "latency":
-            pairs = self.cuts.exclusive | overlaps(problem, candidate)
-            self.cuts = replace(self.cuts, exclusive=pairs)
+        self.cuts = learn_value(problem, self.objective, candidate, self.cuts)
         return self.cuts != before
 
 
@@ -173,7 +189,7 @@ def find_any(problem: Problem, time_limit_s: float) -> tuple[Assignment | None, 
         if result.values is None:
             break
         candidate = model.assignment(result.values)
-        learned = learn_memory(problem, candidate, cuts)
+        learned = learn_limits(problem, candidate, cuts)
         if learned == cuts:
             return candidate, False
         cuts = learned
@@ -182,19 +198,40 @@ def find_any(problem: Problem, time_limit_s: float) -> tuple[Assignment | None, 
 
 def _add_limits(model: PlacementModel, cuts: Cuts) -> None:
     add_closed(model)
-    add_sent_cap(model)
     add_memory(model, cuts)
     add_refuted(model, cuts)
     add_rules(model)
+    _add_budgets(model, cuts)
+
+
+def _add_budgets(model: PlacementModel, cuts: Cuts) -> None:
+    """Caps on what else could be an objective; memory's is among the devices' limits."""
+    for objective, cap in model.problem.budgets:
+        unit = cap / _SCALE if cap > 0.0 else 1.0
+        # Above the cap by no more than the judge forgives: it decides, the row only helps.
+        room = cap / unit * (1.0 + BUDGET_TOLERANCE)
+        model.milp.at_least({ONE: room}, add_objective(model, objective, unit, cuts, cap))
+
+
+def needs_timing(problem: Problem, objective: Objective) -> bool:
+    """Whether the rows that make up the latency are there."""
+    return "latency" in (objective, *(name for name, _ in problem.budgets))
 
 
 def _closed(reached: float, bound: float) -> bool:
     return reached - bound <= OPTIMAL_GAP * abs(reached)
 
 
-def _reference(problem: Problem) -> float:
-    """A time of the right order of magnitude."""
-    return sum(min(seconds) for seconds in problem.compute) or 1.0
+def _reference(problem: Problem, objective: Objective) -> float:
+    """A value of the right order of magnitude."""
+    seconds = sum(min(row) for row in problem.compute)
+    if objective == "memory":
+        return float(NODE_OVERHEAD_BYTES + problem.graph.total_weight_bytes)
+    if objective in problem.rates:
+        per_second, per_byte = problem.rates[objective]
+        size = sum(wire.bytes for wire in problem.wires)
+        return seconds * max(per_second) + size * max(per_byte, default=0.0) or 1.0
+    return seconds or 1.0
 
 
 def _horizon(problem: Problem) -> float:

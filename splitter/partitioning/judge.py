@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from math import inf
 
-from splitter.partitioning.problem import Problem
-from splitter.partitioning.rule_check import broken
+from splitter.objective import Objective, objective_noun, quantity
+from splitter.partitioning.problem import BUDGET_TOLERANCE, Problem
+from splitter.partitioning.rule_check import broken, keeps_rules
 from splitter.partitioning.simulate import hops, memory_bytes, timing
-from splitter.plan import Objective
 
 
 def value(problem: Problem, objective: Objective, assignment: Sequence[int]) -> float:
@@ -16,12 +16,15 @@ def value(problem: Problem, objective: Objective, assignment: Sequence[int]) -> 
     crossed = hops(problem, assignment)
     if crossed is None:
         return inf
+    if objective == "memory":
+        return float(max(memory_bytes(problem, assignment)))
     busy = [0.0] * problem.m
     for layer, device in enumerate(assignment):
         busy[device] += problem.compute[layer][device]
-    if objective == "energy":
-        return sum(b * w for b, w in zip(busy, problem.active_w, strict=True)) + sum(
-            problem.wires[w].bytes * problem.links[link].energy_j_per_byte for w, link in crossed
+    if objective in problem.rates:
+        per_second, per_byte = problem.rates[objective]
+        return sum(b * rate for b, rate in zip(busy, per_second, strict=True)) + sum(
+            problem.wires[w].bytes * per_byte[link] for w, link in crossed
         )
     carried = [0.0] * len(problem.links)
     for w, link in crossed:
@@ -48,23 +51,22 @@ def excess_bytes(problem: Problem, assignment: Sequence[int]) -> int:
 
 def broken_rules(problem: Problem, assignment: Sequence[int]) -> tuple[str, ...]:
     """Rules besides memory that ``assignment`` breaks, in words."""
-    found = [
-        f"{layer.name} may not run on {problem.topology.devices[device].name}"
-        for layer, device, allowed in zip(
-            problem.graph.layers, assignment, problem.allowed, strict=True
-        )
-        if device not in allowed
-    ]
-    crossed = hops(problem, assignment)
-    if crossed is None:
-        return (*found, "two devices that must talk are not connected")
-    sent = sum(problem.wires[w].bytes for w, _ in crossed)
-    cap = problem.constraints.max_sent_bytes
-    if cap is not None and sent > cap:
-        found.append(f"it sends {sent} bytes, more than the cap of {cap}")
-    if problem.constraints.private_input and any(problem.wires[w].is_input for w, _ in crossed):
-        found.append(f"raw input would leave {births(problem)}")
-    return (*found, *broken(problem, assignment))
+    words = tuple(dict.fromkeys(text for _, text in broken(problem, assignment)))
+    return words + over_budget(problem, assignment)
+
+
+def over_budget(problem: Problem, assignment: Sequence[int]) -> tuple[str, ...]:
+    """Caps on time, energy, bytes or price that ``assignment`` exceeds, in words."""
+    found: list[str] = []
+    for objective, cap in problem.budgets:
+        reached = value(problem, objective, assignment)
+        if reached > cap * (1.0 + BUDGET_TOLERANCE):
+            noun = objective_noun(objective)
+            found.append(
+                f"the {noun} is {quantity(objective, reached)}, more than the limit of "
+                f"{quantity(objective, cap)}"
+            )
+    return tuple(found)
 
 
 def births(problem: Problem) -> str:
@@ -75,4 +77,8 @@ def births(problem: Problem) -> str:
 
 def fits(problem: Problem, assignment: Sequence[int]) -> bool:
     """Whether ``assignment`` respects every rule and limit, exactly."""
-    return not broken_rules(problem, assignment) and not overfull(problem, assignment)
+    return (
+        keeps_rules(problem, assignment)
+        and not over_budget(problem, assignment)
+        and not overfull(problem, assignment)
+    )

@@ -5,14 +5,52 @@ from dataclasses import replace
 
 import networkx as nx
 
-from splitter.partitioning.judge import overfull
-from splitter.partitioning.limits import Crossing, Cuts, Refuted
+from splitter.objective import Objective
+from splitter.partitioning.judge import over_budget, overfull
+from splitter.partitioning.limits import Crossing, Cuts, Floor, Refuted
 from splitter.partitioning.problem import Assignment, Problem
-from splitter.partitioning.simulate import arrival_s, hops, timing
+from splitter.partitioning.simulate import arrival_s, hops, memory_bytes, timing
 from splitter.schedule import node_schedules
 
 _NEARBY = 3
 """Distance in graph order within which parallel layers are kept apart from the outset."""
+
+
+def learn_limits(problem: Problem, assignment: Assignment, cuts: Cuts) -> Cuts:
+    """``cuts`` and what excludes ``assignment``; the same cuts when it respects all limits."""
+    learned = learn_memory(problem, assignment, cuts)
+    if over_budget(problem, assignment):
+        timed = learned
+        if any(name == "latency" for name, _ in problem.budgets):
+            timed = _learn_overlaps(problem, assignment, learned)
+        if timed == cuts:
+            timed = replace(cuts, refuted=(*cuts.refuted, Refuted(assignment, None)))
+        learned = timed
+    return learned
+
+
+def learn_value(problem: Problem, objective: Objective, assignment: Assignment, cuts: Cuts) -> Cuts:
+    """``cuts`` and what lifts the price that the rows have for ``assignment`` to its true one."""
+    if objective == "latency":
+        return _learn_overlaps(problem, assignment, cuts)
+    if objective == "memory":
+        return _learn_peak(problem, assignment, cuts)
+    return cuts
+
+
+def _learn_overlaps(problem: Problem, assignment: Assignment, cuts: Cuts) -> Cuts:
+    return replace(cuts, exclusive=cuts.exclusive | overlaps(problem, assignment))
+
+
+def _learn_peak(problem: Problem, assignment: Assignment, cuts: Cuts) -> Cuts:
+    used = memory_bytes(problem, assignment)
+    fullest = used.index(max(used))
+    found = crossings(problem, assignment, fullest) - cuts.crossings
+    if found:
+        return replace(cuts, crossings=cuts.crossings | found)
+    where = None if _relays(problem, assignment, fullest) else fullest
+    floor = Floor(Refuted(assignment, where), used[fullest])
+    return cuts if floor in cuts.floors else replace(cuts, floors=(*cuts.floors, floor))
 
 
 def learn_memory(problem: Problem, assignment: Assignment, cuts: Cuts) -> Cuts:

@@ -1,4 +1,4 @@
-"""Rows for memory and for the cap on sent bytes.
+"""Rows for memory, and what solutions taught.
 
 Memory is modelled from below: weights (a shared constant once per device) + slots x tensors that
 outlive their stage + the largest sum of tensors alive at one step. What rows cannot see beforehand
@@ -35,11 +35,20 @@ class Refuted:
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """A placement like ``of`` takes ``bytes`` on its fullest device."""
+
+    of: Refuted
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cuts:
     """What earlier solutions taught."""
 
     crossings: frozenset[Crossing] = frozenset()
     refuted: tuple[Refuted, ...] = ()
+    floors: tuple[Floor, ...] = ()
     exclusive: frozenset[tuple[int, int]] = frozenset()
     """Pairs of layers without a path between them that must not overlap on one device."""
 
@@ -139,29 +148,15 @@ def add_closed(model: PlacementModel) -> None:
 def add_refuted(model: PlacementModel, cuts: Cuts) -> None:
     """Exclude what was tried and did not fit."""
     for refuted in cuts.refuted:
-        parts: list[tuple[Terms, float]] = []
-        for layer, device in enumerate(refuted.assignment):
-            if refuted.device is None or refuted.device == device:
-                parts += [({ONE: 1.0}, 1.0), (model.on(layer, device), -1.0)]
-            else:
-                parts.append((model.on(layer, refuted.device), 1.0))
-        model.milp.at_least(combine(*parts), {ONE: 1.0})
+        model.milp.at_least(changes(model, refuted), {ONE: 1.0})
 
 
-def add_sent_cap(model: PlacementModel) -> None:
-    """Keep the bytes of all hops within the cap."""
-    cap = model.problem.constraints.max_sent_bytes
-    if cap is None:
-        return
-    model.milp.at_least({ONE: (cap + 0.5) / MIB}, sent_bytes(model, 1.0 / MIB))
-
-
-def sent_bytes(model: PlacementModel, unit: float) -> Terms:
-    """Bytes of all hops times ``unit``."""
-    return combine(
-        *(
-            (term, wire.bytes * unit)
-            for w, wire in enumerate(model.problem.wires)
-            for term in model.hop[w].values()
-        )
-    )
+def changes(model: PlacementModel, refuted: Refuted) -> Terms:
+    """How many layers differ from what was tried, as far as ``refuted`` looks at them."""
+    parts: list[tuple[Terms, float]] = []
+    for layer, device in enumerate(refuted.assignment):
+        if refuted.device is None or refuted.device == device:
+            parts += [({ONE: 1.0}, 1.0), (model.on(layer, device), -1.0)]
+        else:
+            parts.append((model.on(layer, refuted.device), 1.0))
+    return combine(*parts)

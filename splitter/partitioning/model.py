@@ -106,8 +106,12 @@ class PlacementModel:
             route = problem.routes[w].get(key)
             passes = route and {end for link in route.links for end in problem.link_ends[link]}
             private = problem.wires[w].is_input and problem.constraints.private_input
-            if not passes or passes & problem.closed or private:
+            if not passes or passes & problem.closed or private or self._relayed(passes, key):
                 self.milp.equal(term, {})
+
+    def _relayed(self, passes: set[int], ends: tuple[int, int]) -> bool:
+        """Whether a route leads through a device that passes nothing on."""
+        return bool((passes - set(ends)) & self.problem.rules.no_relay)
 
     def any_of(self, terms: Sequence[Terms]) -> Terms:
         """An expression that is at least each of ``terms``."""

@@ -1,10 +1,13 @@
-"""Rows and objective of the three goals. Times are in units of ``unit`` seconds (or joules)."""
+"""Each objective as an expression of the integer program, in units of ``unit`` seconds, joules...
+
+An expression may be below what a placement truly costs, never above; `learn` adds what it lacks.
+"""
 
 from functools import lru_cache
 
 import networkx as nx
 
-from splitter.partitioning.limits import Cuts
+from splitter.partitioning.limits import MIB, Cuts, changes, memory_terms
 from splitter.partitioning.milp import ONE, Terms, combine
 from splitter.partitioning.model import PlacementModel
 from splitter.partitioning.problem import Problem
@@ -16,17 +19,18 @@ START, END = -1, -2
 
 def add_objective(
     model: PlacementModel, objective: Objective, unit: float, cuts: Cuts, horizon: float
-) -> None:
-    """Minimise ``objective``; ``horizon`` is a value that a known plan reaches (or infinity)."""
+) -> Terms:
+    """The expression of ``objective``, with its rows; every wanted plan is below ``horizon``."""
     if objective == "latency":
-        _add_latency(model, unit, cuts, horizon)
-    elif objective == "throughput":
-        _add_period(model, unit)
-    else:
-        model.milp.objective = _energy(model, unit)
+        return _add_latency(model, unit, cuts, horizon)
+    if objective == "throughput":
+        return _add_period(model, unit)
+    if objective == "memory":
+        return _add_peak(model, unit, cuts)
+    return _additive(model, objective, unit)
 
 
-def _add_latency(model: PlacementModel, unit: float, cuts: Cuts, horizon: float) -> None:
+def _add_latency(model: PlacementModel, unit: float, cuts: Cuts, horizon: float) -> Terms:
     """Critical path: finish[v] >= finish[u] + transfer(u, v) + compute(v), and device loads."""
     problem, milp = model.problem, model.milp
     finish = {i: {milp.column(): 1.0} for i in range(problem.n)}
@@ -52,7 +56,7 @@ def _add_latency(model: PlacementModel, unit: float, cuts: Cuts, horizon: float)
             load = [(model.on(v, device), problem.compute[v][device] / unit) for v in between]
             milp.at_least(finish[last], combine((finish[first], 1), (compute[last], 1), *load))
     _add_exclusive(model, finish, compute, cuts, horizon / unit)
-    milp.objective = dict(finish[END])
+    return finish[END]
 
 
 def _travel(
@@ -80,7 +84,7 @@ def _add_exclusive(
             milp.at_least(finish[j], after)
 
 
-def _add_period(model: PlacementModel, unit: float) -> None:
+def _add_period(model: PlacementModel, unit: float) -> Terms:
     """The busiest device or link."""
     problem, milp = model.problem, model.milp
     period = {milp.column(): 1.0}
@@ -95,18 +99,31 @@ def _add_period(model: PlacementModel, unit: float) -> None:
         milp.at_least(period, combine(*load))
     for links in problem.media:
         milp.at_least(period, combine(*(part for link in links for part in carried[link])))
-    milp.objective = period
+    return period
 
 
-def _energy(model: PlacementModel, unit: float) -> Terms:
+def _add_peak(model: PlacementModel, unit: float, cuts: Cuts) -> Terms:
+    """The largest memory of any device."""
+    peak = {model.milp.column(): 1.0}
+    for device in set(range(model.problem.m)) - model.problem.closed:
+        for terms in memory_terms(model, device, cuts):
+            model.milp.at_least(peak, combine((terms, MIB / unit)))
+    for floor in cuts.floors:
+        same = combine(({ONE: 1.0}, 1.0), (changes(model, floor.of), -1.0))
+        model.milp.at_least(peak, combine((same, floor.bytes / unit)))
+    return peak
+
+
+def _additive(model: PlacementModel, objective: Objective, unit: float) -> Terms:
     problem = model.problem
+    per_second, per_byte = problem.rates[objective]
     parts: list[tuple[Terms, float]] = [
-        ({column: problem.compute[v][d] * problem.active_w[d]}, 1 / unit)
+        ({column: problem.compute[v][d] * per_second[d]}, 1 / unit)
         for v in range(problem.n)
         for d, column in model.x[v].items()
     ]
     parts += [
-        (term, wire.bytes * problem.links[link].energy_j_per_byte / unit)
+        (term, wire.bytes * per_byte[link] / unit)
         for w, wire in enumerate(problem.wires)
         for (_, link), term in model.hop[w].items()
     ]

@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from splitter.costs import CostTable
+from splitter.errors import InfeasibleError
 from splitter.graph import Graph
 from splitter.memory import NODE_OVERHEAD_BYTES, aligned
+from splitter.objective import Objective, as_objective
 from splitter.partitioning.routes import RouteTable
-from splitter.partitioning.rules import Rules, allowed_devices, resolve
-from splitter.topology import Constraints, Link, Topology
+from splitter.partitioning.rules import Rules, allowed_devices, memory_limits, resolve
+from splitter.topology import SECONDS_PER_HOUR, Constraints, Link, Topology
 
 INPUT = -1
 """Stands for the layer that makes a model input."""
+
+BUDGET_TOLERANCE = 1e-7
+"""Relative excess at which a cap on time, energy or price still counts as kept: rounding."""
 
 Assignment = tuple[int, ...]
 
@@ -84,7 +89,7 @@ class Problem:
         Raises:
             PlanError: a pattern matches no layer.
         """
-        return resolve(self.graph, self.constraints)
+        return resolve(self.graph, self.topology, self.constraints)
 
     @cached_property
     def links(self) -> tuple[Link, ...]:
@@ -118,6 +123,23 @@ class Problem:
     def active_w(self) -> tuple[float, ...]:
         """Power of each device while it computes."""
         return tuple(device.card.active_w for device in self.topology.devices)
+
+    @cached_property
+    def budgets(self) -> tuple[tuple[Objective, float], ...]:
+        """Caps on other objectives, save on memory, whose cap is among the ``limits``."""
+        caps = self.constraints.at_most
+        return tuple((as_objective(name), cap) for name, cap in caps if name != "memory")
+
+    @cached_property
+    def rates(self) -> Mapping[Objective, tuple[tuple[float, ...], tuple[float, ...]]]:
+        """Of the additive objectives: (per second of each device, per byte of each link)."""
+        devices, links = self.topology.devices, self.links
+        per_second = tuple(device.dollars_per_hour / SECONDS_PER_HOUR for device in devices)
+        return {
+            "energy": (self.active_w, tuple(link.energy_j_per_byte for link in links)),
+            "sent": ((0.0,) * self.m, (1.0,) * len(links)),
+            "dollars": (per_second, tuple(link.dollars_per_byte for link in links)),
+        }
 
     @cached_property
     def wires(self) -> tuple[Wire, ...]:
@@ -162,8 +184,9 @@ class Problem:
 
     @cached_property
     def closed(self) -> frozenset[int]:
-        """Devices too small for the node program itself; nothing may even pass through them."""
-        return frozenset(d for d, limit in enumerate(self.limits) if limit < NODE_OVERHEAD_BYTES)
+        """Devices that take no part, not even to pass on: by a rule, or for want of memory."""
+        small = {d for d, limit in enumerate(self.limits) if limit < NODE_OVERHEAD_BYTES}
+        return frozenset(small | {self.device_number[d] for d in self.constraints.without})
 
     @cached_property
     def may_overflow(self) -> tuple[bool, ...]:
@@ -207,14 +230,18 @@ def build_problem(
 
     Raises:
         PlanError: a constraint names a layer pattern or device that does not exist.
-        InfeasibleError: pins and bans leave a layer no device.
+        InfeasibleError: rules leave a layer no device.
     """
+    allowed = allowed_devices(graph, topology, constraints)
+    for layer, devices in zip(graph.layers, allowed, strict=True):
+        if not devices:
+            raise InfeasibleError(f"the rules leave no device for layer {layer.name}")
     return Problem(
         graph=graph,
         topology=topology,
         costs=costs,
         constraints=constraints,
         slots=slots,
-        allowed=allowed_devices(graph, topology, constraints),
-        limits=tuple(device.memory_bytes for device in topology.devices),
+        allowed=allowed,
+        limits=memory_limits(topology, constraints),
     )

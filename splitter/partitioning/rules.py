@@ -1,11 +1,12 @@
-"""Which devices each layer may run on, from pins, bans and privacy."""
+"""The rules of `splitter.constraints` by layer, device and link number."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from itertools import combinations
 
-from splitter.errors import InfeasibleError, PlanError
+from splitter.errors import PlanError
 from splitter.graph import Graph
 from splitter.topology import Constraints, Topology
 
@@ -31,49 +32,37 @@ def matching(graph: Graph, pattern: str) -> tuple[str, ...]:
     )
 
 
-def allowed_devices(
-    graph: Graph, topology: Topology, constraints: Constraints
-) -> tuple[tuple[int, ...], ...]:
-    """Device numbers on which each layer may run, in graph order.
-
-    Raises:
-        PlanError: a pattern matches no layer, or a device does not exist.
-        InfeasibleError: pins contradict one another, bans or privacy.
-    """
-    pinned: dict[str, dict[str, str]] = {}
-    banned: dict[str, dict[str, str]] = {}
-    for rules, kind in ((constraints.pins, pinned), (constraints.bans, banned)):
-        for pattern, device in rules:
-            _check_device(topology, pattern, device)
-            for name in matching(graph, pattern):
-                kind.setdefault(name, {}).setdefault(device, pattern)
-    if constraints.private_input:
-        for layer in graph.layers:
-            for tensor in set(layer.inputs) & set(graph.inputs):
-                pinned.setdefault(layer.name, {}).setdefault(topology.source_of(tensor), "")
-    devices = [device.name for device in topology.devices]
-    return tuple(
-        _allowed(layer.name, devices, pinned.get(layer.name, {}), banned.get(layer.name, {}))
-        for layer in graph.layers
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules of one problem besides `allowed_devices`, by layer number."""
+    """What `allowed_devices` and the memory limits do not say; tuples run along `Constraints`."""
 
     together: tuple[tuple[int, ...], ...]
-    """Layers that run on one device, at least two in each entry."""
+    """Layers that run on one device."""
+    apart: tuple[tuple[tuple[int, ...], ...], ...]
+    """Sets of layers of which no two share a device."""
+    link_caps: tuple[tuple[int, int], ...]
+    """(link, bytes)."""
+    energy_caps: tuple[tuple[int, float], ...]
+    """(device, joules)."""
+    no_relay: frozenset[int]
+    """Devices that pass nothing on."""
 
 
-def resolve(graph: Graph, constraints: Constraints) -> Rules:
+def resolve(graph: Graph, topology: Topology, constraints: Constraints) -> Rules:
     """The rules with their patterns resolved.
 
     Raises:
-        PlanError: a pattern matches no layer.
+        PlanError: a pattern matches no layer, or two patterns to be kept apart match one layer.
     """
-    together = (_numbers(graph, patterns) for patterns in constraints.together)
-    return Rules(tuple(group for group in together if len(group) > 1))
+    device = {one.name: i for i, one in enumerate(topology.devices)}
+    link = {(one.source, one.target): i for i, one in enumerate(topology.links)}
+    return Rules(
+        together=tuple(_numbers(graph, patterns) for patterns in constraints.together),
+        apart=tuple(_parts(graph, patterns) for patterns in constraints.apart),
+        link_caps=tuple((link[a, b], cap) for a, b, cap in constraints.link_caps),
+        energy_caps=tuple((device[name], cap) for name, cap in constraints.energy_caps),
+        no_relay=frozenset(device[name] for name in constraints.no_relay),
+    )
 
 
 def _numbers(graph: Graph, patterns: Iterable[str]) -> tuple[int, ...]:
@@ -81,44 +70,63 @@ def _numbers(graph: Graph, patterns: Iterable[str]) -> tuple[int, ...]:
     return tuple(sorted(graph.index[name] for name in names))
 
 
-def _check_device(topology: Topology, pattern: str, device: str) -> None:
-    if device in topology.by_name:
-        return
-    near = get_close_matches(device, topology.by_name, n=1, cutoff=0.0)
-    raise PlanError(
-        f"the rule {pattern!r} -> {device!r} names a device that {topology.name} does not have; "
-        f"did you mean {near[0]!r}? Its devices are {', '.join(topology.by_name)}"
-    )
-
-
-def _allowed(
-    layer: str, devices: list[str], pinned: dict[str, str], banned: dict[str, str]
-) -> tuple[int, ...]:
-    if len(pinned) > 1:
-        rules = _listed(_rule(layer, pattern, device) for device, pattern in pinned.items())
-        raise InfeasibleError(
-            f"layer {layer} cannot run on two devices at once: {rules}; drop one of them"
-        )
-    if pinned:
-        device, pattern = next(iter(pinned.items()))
-        if device in banned:
-            raise InfeasibleError(
-                f"layer {layer} has nowhere to run: {_rule(layer, pattern, device)}, "
-                f"but the ban {banned[device]!r} keeps it off {device}; drop one of them"
+def _parts(graph: Graph, patterns: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    if len(patterns) == 1:
+        return tuple((layer,) for layer in _numbers(graph, patterns))
+    parts = tuple(_numbers(graph, (pattern,)) for pattern in patterns)
+    for (one, first), (other, second) in combinations(zip(patterns, parts, strict=True), 2):
+        both = sorted(set(first) & set(second))
+        if both:
+            raise PlanError(
+                f"layer {graph.layers[both[0]].name} matches both {one!r} and {other!r}, which are "
+                "to be kept apart; make the patterns narrower"
             )
-        return (devices.index(device),)
-    left = tuple(i for i, device in enumerate(devices) if device not in banned)
-    if not left:
-        rules = _listed(f"{pattern!r} off {device}" for device, pattern in banned.items())
-        raise InfeasibleError(f"layer {layer} is banned from every device: {rules}; drop one ban")
-    return left
+    return parts
 
 
-def _rule(layer: str, pattern: str, device: str) -> str:
-    if not pattern:
-        return f"privacy keeps {layer}, which reads the raw input, on {device}"
-    return f"the pin {pattern!r} puts it on {device}"
+def allowed_devices(
+    graph: Graph, topology: Topology, constraints: Constraints
+) -> tuple[tuple[int, ...], ...]:
+    """Device numbers on which each layer may run, in graph order; empty where rules conflict.
+
+    Raises:
+        PlanError: a pattern matches no layer.
+    """
+    names = [device.name for device in topology.devices]
+    shut = {*constraints.drained, *constraints.without}
+    open_devices = {d for d, name in enumerate(names) if name not in shut}
+    found = [set(open_devices) for _ in graph.layers]
+    for pattern, device in constraints.pins:
+        for name in matching(graph, pattern):
+            found[graph.index[name]] &= {names.index(device)}
+    for pattern, device in constraints.bans:
+        for name in matching(graph, pattern):
+            found[graph.index[name]] -= {names.index(device)}
+    if constraints.private_input:
+        for i, layer in enumerate(graph.layers):
+            for tensor in set(layer.inputs) & set(graph.inputs):
+                found[i] &= {names.index(topology.source_of(tensor))}
+    _agree(found, [_numbers(graph, patterns) for patterns in constraints.together])
+    return tuple(tuple(sorted(devices)) for devices in found)
 
 
-def _listed(parts: Iterable[str]) -> str:
-    return " and ".join(parts)
+def _agree(found: list[set[int]], groups: Sequence[tuple[int, ...]]) -> None:
+    """Give all layers of a group the devices that each of them may run on."""
+    changed = True
+    while changed:
+        changed = False
+        for group in groups:
+            common = set.intersection(*(found[layer] for layer in group))
+            changed |= any(found[layer] != common for layer in group)
+            for layer in group:
+                found[layer] = set(common)
+
+
+def memory_limits(topology: Topology, constraints: Constraints) -> tuple[int, ...]:
+    """Bytes that a plan may use of each device."""
+    reserved: dict[str, int] = {}
+    for name, size in constraints.reserves:
+        reserved[name] = max(size, reserved.get(name, 0))
+    most = min((cap for name, cap in constraints.at_most if name == "memory"), default=None)
+    free = (max(0, d.memory_bytes - reserved.get(d.name, 0)) for d in topology.devices)
+    return tuple(size if most is None else min(size, int(most)) for size in free)

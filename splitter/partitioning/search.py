@@ -7,15 +7,16 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import permutations
 from time import monotonic
 
+from splitter.objective import Objective
 from splitter.partitioning.judge import broken_rules, excess_bytes, fits, value
 from splitter.partitioning.problem import Assignment, Problem
-from splitter.plan import OBJECTIVES, Objective
 
 _REPAIR_S = 1.5
 """Time for one attempt to make a plan fit."""
 _MOST_PARTS = 4
 """Parts of a balanced split: the orders of more devices would be too many to try."""
 _BISECTIONS = 30
+_TIE_BREAKERS: tuple[Objective, ...] = ("latency", "throughput", "energy")
 
 
 def first_plan(problem: Problem, objective: Objective, deadline_s: float) -> Assignment | None:
@@ -69,6 +70,8 @@ def repair(
                 break
         else:
             return None
+    if not fits(problem, assignment):
+        return None
     return improve(problem, objective, assignment, deadline_s)
 
 
@@ -141,7 +144,7 @@ def improve(
 
 def _goals(objective: Objective) -> list[Objective]:
     """The objective first; the others decide ties."""
-    return [objective, *(other for other in OBJECTIVES if other != objective)]
+    return [objective, *(other for other in _TIE_BREAKERS if other != objective)]
 
 
 def _better(

@@ -10,14 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from splitter.graph import Graph
-from splitter.plan import Alternative, DeviceLoad, Flip, Objective, Plan
+from splitter.objective import objective_noun, quantity
+from splitter.plan import Alternative, DeviceLoad, Flip, Plan
 from splitter.topology import Topology
 
-_NOUNS: dict[Objective, str] = {
-    "latency": "latency",
-    "throughput": "period",
-    "energy": "energy",
-}
 _RUNS_SHOWN = 2
 TEXT_COLUMNS = 100
 
@@ -44,18 +40,13 @@ def plan_text(plan: Plan, graph: Graph, topology: Topology) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def quantity(objective: Objective, value: float) -> str:
-    """A value of ``objective`` with its unit."""
-    return f"{value * 1e3:.4g} {'mJ' if objective == 'energy' else 'ms'}"
-
-
 def _headline(plan: Plan) -> Text:
     value = quantity(plan.objective, plan.estimate.value(plan.objective))
     used = sum(bool(load.layers) for load in plan.estimate.devices)
     devices = f"{used} device{'s' if used != 1 else ''}"
     return Text.assemble(
         (f"{plan.model} on {plan.topology}", "bold"),
-        f": {_NOUNS[plan.objective]} {value} on {devices}, {_verdict(plan)}",
+        f": {objective_noun(plan.objective)} {value} on {devices}, {_verdict(plan)}",
     )
 
 
@@ -176,8 +167,8 @@ def _sources(plan: Plan) -> str:
 def _no_flip(plan: Plan) -> str:
     if all(single.value is None for single in plan.alternatives):
         return "no single device can run the model"
-    if plan.objective == "energy":
-        return "the energy does not depend on the bandwidth"
+    if plan.objective not in ("latency", "throughput"):
+        return f"the {objective_noun(plan.objective)} does not depend on the bandwidth"
     return "no change of bandwidth makes another single device as good"
 
 
@@ -191,7 +182,7 @@ def _flip(flip: Flip) -> str:
 def _alternatives(plan: Plan) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("all on", no_wrap=True)
-    table.add_column(_NOUNS[plan.objective], justify="right", no_wrap=True)
+    table.add_column(objective_noun(plan.objective), justify="right", no_wrap=True)
     table.add_column("compared with this plan", overflow="fold")
     for single in _ordered(plan.alternatives):
         value = "impossible" if single.value is None else quantity(plan.objective, single.value)
