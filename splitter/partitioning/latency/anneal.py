@@ -1,7 +1,7 @@
 """Good plans of calls: simulated annealing over moves that keep every call sound."""
 
 from collections.abc import Callable, Sequence
-from math import exp, inf
+from math import exp
 from random import Random
 from time import monotonic
 
@@ -11,6 +11,8 @@ from splitter.partitioning.latency.timing import Clock
 Calls = tuple[int, ...]
 """One set of nodes per accelerator; an empty one is not used."""
 
+_ANYWHERE = 0.1
+"""Part of the growing moves that need not keep a call connected."""
 _HOT, _COLD = 1e-2, 1e-5
 """First and last temperature, relative to the latency."""
 
@@ -28,23 +30,46 @@ def first_calls(clock: Clock, found: Sequence[int]) -> Calls:
     return tuple(calls) + (0,) * (problem.calls - len(calls))
 
 
+def packed_calls(clock: Clock) -> Calls:
+    """One call after the other filled along the graph, as far as memory and groups let it."""
+    problem = clock.problem
+    calls: list[int] = []
+    taken = now = 0
+    for node in range(problem.n):
+        if taken >> node & 1 or now >> node & 1:
+            continue
+        wider = problem.closure(1 << node, now)
+        if not wider & taken and clock.sound(wider):
+            now = wider
+            continue
+        calls.append(now)
+        taken |= now
+        alone = problem.closure(1 << node)
+        now = alone if not alone & taken and clock.sound(alone) else 0
+    found = [mask for mask in (*calls, now) if mask][: problem.calls]
+    return tuple(found) + (0,) * (problem.calls - len(found))
+
+
 def anneal(
     clock: Clock, start: Calls, steps: int, seed: int, deadline_s: float, goal_s: float = 0.0
 ) -> tuple[float, Calls]:
-    """The best plan met on a walk of ``steps`` moves; stops at ``goal_s``, a proved bound."""
+    """The cheapest point of a walk of ``steps`` moves, by `Clock.cost_s`.
+
+    It stops early at ``goal_s``, a proved bound.
+    """
     random = Random(seed)
     moves = _Moves(clock, random)
-    now_s, now = clock.latency_s(start), start
+    now_s, now = clock.cost_s(start), start
     best_s, best = now_s, now
     for step in range(steps):
         if best_s <= goal_s or (step % 64 == 0 and monotonic() > deadline_s):
             break
-        heat = best_s * _HOT * (_COLD / _HOT) ** (step / steps) if best_s < inf else inf
+        heat = best_s * _HOT * (_COLD / _HOT) ** (step / steps)
         after = moves.next(now)
         if after is None:
             continue
-        after_s = clock.latency_s(after)
-        if after_s <= now_s or random.random() < exp(min(0.0, (now_s - after_s) / heat)):
+        after_s = clock.cost_s(after)
+        if after_s <= now_s or random.random() < exp((now_s - after_s) / heat):
             now_s, now = after_s, after
             if now_s < best_s:
                 best_s, best = now_s, now
@@ -87,13 +112,14 @@ class _Moves:
         return next(node for i, node in enumerate(bits(mask)) if i == at)
 
     def _grow(self, calls: Calls) -> Calls | None:
-        """Take in a neighbour, sometimes with one a few steps further."""
+        """Take in a neighbour, or now and then any node, sometimes with one a few steps further."""
         number = self._used(calls)
         if number is None:
             return self._open(calls)
-        node = self._pick(self._near(calls[number]))
+        anywhere = self.random.random() < _ANYWHERE
+        node = None if anywhere else self._pick(self._near(calls[number]))
         if node is None:
-            return None
+            node = self.random.randrange(self.problem.n)
         return self._place(calls, number, calls[number] | self._stretch(node))
 
     def _stretch(self, node: int) -> int:

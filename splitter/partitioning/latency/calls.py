@@ -18,6 +18,9 @@ from math import inf
 ROOM = 1e-12
 """Relative slack on the memory limit, for sizes that are not whole numbers."""
 
+KEPT = 200_000
+"""Sets about which something is remembered, so that memory stays bounded."""
+
 
 def bits(mask: int) -> Iterator[int]:
     """The nodes of a set, in ascending order."""
@@ -71,6 +74,16 @@ class CallProblem:
         return tuple(tuple(targets) for targets in found)
 
     @cached_property
+    def sources(self) -> tuple[int, ...]:
+        """The direct predecessors of each node as a set."""
+        return tuple(mask_of(nodes) for nodes in self.before)
+
+    @cached_property
+    def targets(self) -> tuple[int, ...]:
+        """The direct successors of each node as a set."""
+        return tuple(mask_of(nodes) for nodes in self.after)
+
+    @cached_property
     def above(self) -> tuple[int, ...]:
         """All ancestors of each node."""
         found: list[int] = []
@@ -107,9 +120,13 @@ class CallProblem:
         """Memory of a call."""
         return sum(self.size_bytes[node] for node in bits(mask))
 
-    def closure(self, mask: int) -> int:
-        """The smallest set around ``mask`` that is convex and breaks no group."""
-        seen = above = below = 0
+    def closure(self, mask: int, closed: int = 0) -> int:
+        """The smallest set around ``mask`` and ``closed`` that is convex and breaks no group.
+
+        ``closed`` is a set that this function returned; knowing it saves time.
+        """
+        above, below = self._reach(closed)
+        seen, mask = closed, mask | closed
         while seen != mask:
             fresh, seen = mask & ~seen, mask
             for node in bits(fresh):
@@ -117,7 +134,24 @@ class CallProblem:
                 below |= self.below[node]
                 mask |= self.mates[node]
             mask |= above & below
+        if len(self._reached) >= KEPT:
+            self._reached.clear()
+        self._reached[mask] = above, below
         return mask
+
+    def _reach(self, closed: int) -> tuple[int, int]:
+        """All ancestors and all descendants of a closed set."""
+        if closed not in self._reached:
+            above = below = 0
+            for node in bits(closed):
+                above |= self.above[node]
+                below |= self.below[node]
+            self._reached[closed] = above, below
+        return self._reached[closed]
+
+    @cached_property
+    def _reached(self) -> dict[int, tuple[int, int]]:
+        return {}
 
     @cached_property
     def stuck(self) -> int:
@@ -141,8 +175,7 @@ class CallProblem:
         arriving = 0
         for node in bits(mask):
             total += self.call_s[node]
-            for source in self.before[node]:
-                arriving |= 1 << source
-            if any(not mask >> target & 1 for target in self.after[node]):
+            arriving |= self.sources[node]
+            if self.targets[node] & ~mask:
                 total += self.tensor_s[node]
         return total + sum(self.tensor_s[node] for node in bits(arriving & ~mask))

@@ -14,6 +14,7 @@ On a chain this is exact. Any choice of trunks gives a valid bound.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,16 +43,22 @@ class PathBound:
     """Closed sets, the last one first; they may overlap away from the path."""
 
 
-def path_bound(problem: CallProblem, trunk: tuple[int, ...], loads: LoadBound) -> PathBound:
+def path_bound(
+    problem: CallProblem, trunk: tuple[int, ...], loads: LoadBound, deadline_s: float = inf
+) -> PathBound:
     """A latency that no plan can beat.
 
-    ``trunk`` names one predecessor of every node, `NOWHERE` for nodes without any.
+    ``trunk`` names one predecessor of every node, `NOWHERE` for nodes without any. Nodes that are
+    not reached before the ``deadline_s`` (of `time.monotonic`) are taken to need no time.
     """
-    return _Programme(problem, trunk, loads).run()
+    return _Programme(problem, trunk, loads, deadline_s).run()
 
 
 class _Programme:
-    def __init__(self, problem: CallProblem, trunk: tuple[int, ...], loads: LoadBound) -> None:
+    def __init__(
+        self, problem: CallProblem, trunk: tuple[int, ...], loads: LoadBound, deadline_s: float
+    ) -> None:
+        self.deadline_s = deadline_s
         self.problem = problem
         self.trunk = trunk
         self.loads = loads
@@ -66,8 +73,9 @@ class _Programme:
     def run(self) -> PathBound:
         latest, last = 0.0, NOWHERE
         for node in range(self.problem.n):
-            self.on_cpu.append(self._cpu_end(node))
-            self.spans.append(self._spans(node))
+            late = monotonic() > self.deadline_s
+            self.on_cpu.append(self._ready(node) + (0.0 if late else self.problem.cpu_s[node]))
+            self.spans.append([] if late else self._spans(node))
             for reader in (*self.problem.after[node], NOWHERE):
                 self.along[node, reader] = self._end(node, reader)
             self.ends.append(self.along[node, NOWHERE])
@@ -76,11 +84,12 @@ class _Programme:
                 latest, last = end, node
         return PathBound(latest, tuple(self._trace(last)) if latest < inf else ())
 
-    def _cpu_end(self, node: int) -> Ends:
+    def _ready(self, node: int) -> Ends:
+        """When all predecessors have ended."""
         ready = np.zeros(self.problem.calls + 1)
         for source in self.problem.before[node]:
             np.maximum(ready, self.along[source, node], out=ready)
-        return ready + self.problem.cpu_s[node]
+        return ready
 
     def _spans(self, node: int) -> list[tuple[Span, Ends]]:
         found: list[tuple[Span, Ends]] = []
@@ -93,7 +102,7 @@ class _Programme:
             if entry == NOWHERE:
                 break
             first = entry
-            inside = self.problem.closure(inside | 1 << first)
+            inside = self.problem.closure(1 << first, inside)
         return found
 
     def _widened(self, inside: int, entry: int, start: Ends) -> Iterator[tuple[Span, Ends]]:
@@ -109,10 +118,12 @@ class _Programme:
             yield Span(inside, entry), delayed
             if delayed[-1] <= start[-1]:
                 return
-            inside = self.problem.closure(inside | 1 << late)
+            inside = self.problem.closure(1 << late, inside)
 
     def _latest(self, sources: int) -> int:
-        return max(bits(sources), key=lambda u: float(self.ends[u][-1]), default=NOWHERE)
+        """The source with the latest end of those known; a group may hold later nodes."""
+        known = sources & ((1 << len(self.ends)) - 1)
+        return max(bits(known), key=lambda u: float(self.ends[u][-1]), default=NOWHERE)
 
     def _end(self, node: int, reader: int) -> Ends:
         least = self.on_cpu[node].copy()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import inf
 
-from splitter.partitioning.latency.calls import CallProblem, bits
+from splitter.partitioning.latency.calls import KEPT, CallProblem, bits, mask_of
 
 
 class Clock:
@@ -11,18 +11,27 @@ class Clock:
 
     def __init__(self, problem: CallProblem) -> None:
         self.problem = problem
+        self.must_call = mask_of([v for v in range(problem.n) if problem.cpu_s[v] == inf])
+        """Nodes that cannot run on a processor."""
+        self._penalty_s = 1.0 + 2 * sum(
+            t for t in (*problem.cpu_s, *problem.call_s, *problem.tensor_s) if t < inf
+        ) * (1 + problem.calls)
         self._loads: dict[int, float] = {}
         self._sound: dict[int, bool] = {}
 
     def load_s(self, mask: int) -> float:
         """Time from start to end of a call."""
         if mask not in self._loads:
+            if len(self._loads) >= KEPT:
+                self._loads.clear()
             self._loads[mask] = self.problem.load_s(mask)
         return self._loads[mask]
 
     def sound(self, mask: int) -> bool:
         """Whether a call may be exactly this set: convex, whole groups, supported, fits."""
         if mask not in self._sound:
+            if len(self._sound) >= KEPT:
+                self._sound.clear()
             problem = self.problem
             self._sound[mask] = (
                 not mask & problem.stuck
@@ -31,11 +40,29 @@ class Clock:
             )
         return self._sound[mask]
 
+    def cost_s(self, calls: Sequence[int]) -> float:
+        """`latency_s`, and for every node that is on a processor but cannot run there, more than
+        any latency, so that a walk finds its way to a plan.
+        """
+        astray = self._astray(calls)
+        if not astray:
+            return self._latest_s(calls)
+        return self._latest_s(calls) + astray.bit_count() * self._penalty_s
+
     def latency_s(self, calls: Sequence[int]) -> float:
-        """The latest end over all nodes; infinite when calls wait for one another.
+        """The latest end over all nodes; infinite when this is no plan.
 
         ``calls`` are disjoint sets; all other nodes run on processors.
         """
+        return inf if self._astray(calls) else self._latest_s(calls)
+
+    def _astray(self, calls: Sequence[int]) -> int:
+        left = self.must_call
+        for mask in calls:
+            left &= ~mask
+        return left
+
+    def _latest_s(self, calls: Sequence[int]) -> float:
         problem = self.problem
         unit = [-1] * problem.n
         for number, mask in enumerate(calls):
@@ -61,6 +88,7 @@ class Clock:
         left: list[int],
     ) -> float:
         problem = self.problem
+        astray = self.must_call
         ready = [0.0] * problem.n
         # Nodes wait as their number, calls as -1 - their number.
         todo = [v for v in range(problem.n) if unit[v] < 0 and left[v] == 0]
@@ -70,7 +98,7 @@ class Clock:
         while todo:
             item = todo.pop()
             if item >= 0:
-                end = ready[item] + problem.cpu_s[item]
+                end = ready[item] + (0.0 if astray >> item & 1 else problem.cpu_s[item])
                 inside: tuple[int, ...] | list[int] = (item,)
             else:
                 end = start[-1 - item] + self.load_s(calls[-1 - item])
