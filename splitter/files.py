@@ -5,16 +5,16 @@ import tempfile
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write ``text`` beside ``path``, then rename: no reader sees half, a full disk leaves nothing.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write ``content`` beside ``path``, then rename: no reader sees half, a full disk leaves none.
 
     Raises:
         OSError: The folder cannot be written, or the disk is full.
     """
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         Path(draft).chmod(0o644)
         Path(draft).replace(path)
     except BaseException:

@@ -5,14 +5,18 @@ layer of the graph is a run of fx nodes; `Program.layer_module` cuts one out as 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
 from splitter.errors import InputError
 from splitter.graph import Graph, Layer, Tensor
+
+if TYPE_CHECKING:
+    from compress.formats import CompressedTensor
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -43,6 +47,8 @@ class Program:
     """Name of the fx node that computes each tensor of the graph."""
     example_inputs: tuple[torch.Tensor, ...] = ()
     """One request, on which a compiled bundle is compared with this program."""
+    compressed: "Mapping[str, CompressedTensor]" = field(default_factory=dict)
+    """What constants consist of that are compressed, by name; their values are exactly these."""
 
     def __str__(self) -> str:
         return str(self.graph)
@@ -121,6 +127,7 @@ class Program:
             layer_nodes={layer.name: self.layer_nodes[layer.name] for layer in kept},
             tensor_nodes={t: self.tensor_nodes[t] for t in graph.tensors},
             example_inputs=(),
+            compressed={w: self.compressed[w] for w in weights if w in self.compressed},
         )
 
     def _is_needed_outside(self, tensor: str, chosen: set[str]) -> bool:

@@ -76,7 +76,11 @@ def _from_file(path: Path, shapes: Shapes) -> Program:
             input_names=model.input_names,
             output_names=model.output_names,
         )
-    return _from_exported(_exported(path), path, shapes)
+    from compress.programs import attach
+    from compress.storage import read_compressed
+
+    compressed = read_compressed(path)
+    return attach(_from_exported(_exported(path), path, shapes), compressed)
 
 
 def _exported(path: Path) -> torch.export.ExportedProgram:
