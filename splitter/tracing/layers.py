@@ -1,8 +1,9 @@
 """Group fx nodes into layers, name them, and write down their numbers: Program from fx module.
 
 A layer is one kernel: an anchor operator (convolution, product, pooling, softmax, ...) with the
-element-wise operators that follow it and nothing else reads in between, then at most views. Data
-movement (permute, slice, ...) is a kernel of its own, a run of it one kernel.
+element-wise operators that follow it and nothing else reads in between, then at most views. What
+only pads a convolution's input belongs to the convolution. Other data movement (permute, slice,
+...) is a kernel of its own, a run of it one kernel.
 """
 
 import hashlib
@@ -18,9 +19,11 @@ from splitter.program import Program, dtype_name
 from splitter.tracing.arguments import operator_name, shape_of
 from splitter.tracing.names import LayerNames
 from splitter.tracing.operators import (
+    anchor_of,
     check_supported,
     is_elementwise,
     is_movement,
+    is_padding_of,
     is_view,
     kind_of,
 )
@@ -129,6 +132,8 @@ def _fits(node: fx.Node, source: fx.Node, group_of: Mapping[fx.Node, _Group]) ->
     group = group_of[source]
     if group.nodes[-1] is not source or operator_name(source) == "getitem":
         return False
+    if is_padding_of(source, node):
+        return group.nodes == [source]
     if is_view(node):
         return node.args[0] is source
     if is_movement(node):
@@ -171,10 +176,9 @@ def _layer(group: Sequence[fx.Node], name: str, tensor_names: Mapping[fx.Node, s
         check_supported(node, name)
     members = set(group)
     sources = dict.fromkeys(s for n in group for s in n.all_input_nodes if s not in members)
-    anchor = next((n for n in group if not (is_view(n) or is_elementwise(n))), group[0])
     return Layer(
         name=name,
-        kind=kind_of(anchor),
+        kind=kind_of(anchor_of(group)),
         inputs=tuple(tensor_names[s] for s in sources if s.op != "get_attr"),
         outputs=tuple(tensor_names[n] for n in group if n in tensor_names),
         weights=tuple(str(s.target) for s in sources if s.op == "get_attr"),

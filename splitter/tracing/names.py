@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import fx
 
 from splitter.tracing.arguments import operator_name
-from splitter.tracing.operators import is_elementwise, is_view
+from splitter.tracing.operators import anchor_of, is_elementwise, is_view
 
 _LEAVES = ("weight", "bias", "folded_bias", "in_proj_weight", "in_proj_bias")
 
@@ -25,7 +25,7 @@ class LayerNames:
         return self._by_node[node]
 
     def _base(self, group: Sequence[fx.Node]) -> str:
-        anchor = next((n for n in group if not (is_view(n) or is_elementwise(n))), group[0])
+        anchor = anchor_of(group)
         owner = _owner(anchor)
         if owner:
             return owner

@@ -1,6 +1,7 @@
 """The families of ATen operators, and which of them have a lowering."""
 
 import difflib
+from collections.abc import Sequence
 
 from torch import fx
 
@@ -66,6 +67,30 @@ SUPPORTED = ELEMENTWISE | VIEWS | MOVEMENT | OTHERS
 def is_movement(node: fx.Node) -> bool:
     """Whether ``node`` only puts the elements of one tensor elsewhere."""
     return operator_name(node) in MOVEMENT
+
+
+CONVOLUTIONS = frozenset("conv1d conv2d conv3d".split())
+
+
+def is_convolution(node: fx.Node) -> bool:
+    """Whether ``node`` is a convolution that is not transposed."""
+    return operator_name(node) in CONVOLUTIONS
+
+
+def is_padding_of(source: fx.Node, node: fx.Node) -> bool:
+    """Whether ``source`` only puts constants around the input of the convolution ``node``."""
+    return (
+        is_convolution(node)
+        and operator_name(source) == "constant_pad_nd"
+        and node.args[0] is source
+        and list(source.users) == [node]
+    )
+
+
+def anchor_of(group: Sequence[fx.Node]) -> fx.Node:
+    """The node that gives a layer its kind and name: its product or fold, if it has one."""
+    computing = [n for n in group if not (is_view(n) or is_elementwise(n))]
+    return next((n for n in computing if not is_movement(n)), [*computing, group[0]][0])
 
 
 def check_supported(node: fx.Node, layer: str) -> None:

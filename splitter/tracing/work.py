@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from torch import fx
 
 from splitter.tracing.arguments import argument, listed, operator_name, shape_of
+from splitter.tracing.operators import is_padding_of
 
 
 def _product(node: fx.Node) -> int:
@@ -78,19 +79,25 @@ def _is_strided(node: fx.Node) -> bool:
     return any(s > 1 for s in listed(argument(node, 3, "stride", 1), 1))
 
 
-_SPARE = 8
-"""Columns a kernel may add to a padded copy to keep planes out of each other's cache sets."""
+_SPARE = 40
+"""Columns a kernel may add to a padded copy: to keep planes out of each other's cache sets, and to
+compute rows by whole vectors."""
+
+
+def _is_padded_before(node: fx.Node) -> bool:
+    source = node.args[0]
+    return isinstance(source, fx.Node) and is_padding_of(source, node)
 
 
 def _padded_bytes(node: fx.Node) -> int:
     """The padded copy of the input; a grouped convolution pads one group at a time per thread."""
     batch, channels, *extents = shape_of(node.args[0])
     sizes = listed(argument(node, 4, "padding", 0), len(extents))
-    if not any(sizes) and not _is_strided(node):
+    groups = int(argument(node, 6, "groups", 1))
+    if not (any(sizes) or _is_strided(node) or groups > 1 or _is_padded_before(node)):
         return 0
     *rows, columns = [e + 2 * p + _SPARE for e, p in zip(extents, sizes, strict=True)]
     plane = math.prod(rows) * columns * 4
-    groups = int(argument(node, 6, "groups", 1))
     if groups == 1:
         return batch * channels * plane
     return min(batch * channels, channels // groups * _THREADS_WITH_OWN_SCRATCH) * plane

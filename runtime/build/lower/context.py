@@ -38,6 +38,8 @@ class Anchor:
     """Input elements that each output folds, stride and kernel size aside: input channels."""
     order: Order = ""
     """Which tiles follow one another, where that was chosen."""
+    lanes: int = 0
+    """Vector width by which a depthwise product's rows are computed; 0 for other products."""
 
 
 @dataclass

@@ -13,6 +13,7 @@ from runtime.build.lower.blocked import blocked_planes
 from runtime.build.lower.context import Anchor, Context, Converter, dtype_of, safe_name, with_bias
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
+from runtime.build.lower.tile import row_lanes
 from splitter.tracing.arguments import argument, listed, shape_of
 
 
@@ -27,11 +28,13 @@ class _Windows:
     """Whether columns are sorted by their remainder modulo the stride, so that neighbouring
     outputs read neighbouring elements."""
 
-    def source(self, source: te.Tensor, name: str) -> te.Tensor:
-        """The input as the taps read it: padded, and sorted where that is wanted."""
+    def source(self, source: te.Tensor, name: str, columns: int = 0) -> te.Tensor:
+        """The input as the taps read it: padded, and sorted where that is wanted; with enough
+        columns that ``columns`` outputs could be computed in each row.
+        """
         if self.phased:
-            return _sorted_columns(source, self.padding, self.stride[-1], name)
-        return _padded(source, self.padding, self.padding, name)
+            return _sorted_columns(source, self.padding, self.stride[-1], name, columns)
+        return _padded(source, self.padding, self.padding, name, columns)
 
     def at(self, spatial: Sequence[Any], taps: Sequence[Any]) -> list[Any]:
         """Spatial index into `source` for an output position and a tap."""
@@ -44,9 +47,13 @@ class _Windows:
         return [*found[:-1], tirx.floormod(steps[-1], phases), column]
 
 
-def _padded(source: te.Tensor, low: Sequence[int], high: Sequence[int], name: str) -> te.Tensor:
-    """``source`` with zeros around its last axes."""
-    if not any([*low, *high]):
+def _padded(
+    source: te.Tensor, low: Sequence[int], high: Sequence[int], name: str, columns: int = 0
+) -> te.Tensor:
+    """``source`` with zeros around its last axes, at least ``columns`` wide."""
+    wide = max(columns - int(source.shape[-1]) - low[-1], high[-1])
+    high = [*high[:-1], wide]
+    if not any([*low, *high]) and isinstance(source.op, te.PlaceholderOp):
         return source
     lead = len(source.shape) - len(low)
     low, high = [0] * lead + list(low), [0] * lead + list(high)
@@ -68,12 +75,14 @@ def _spare_columns(rows: int, columns: int) -> int:
     return next(spare for spare in range(9) if spare == 8 or rows * (columns + spare) * 4 % 512)
 
 
-def _sorted_columns(source: te.Tensor, padding: Sequence[int], phases: int, name: str) -> te.Tensor:
+def _sorted_columns(
+    source: te.Tensor, padding: Sequence[int], phases: int, name: str, columns: int = 0
+) -> te.Tensor:
     """``source`` with zeros around it and its last axis split into (phase, column / phases)."""
     lead = len(source.shape) - len(padding)
     pads = [0] * lead + list(padding)
     *rest, last = [int(e) + 2 * p for e, p in zip(source.shape, pads, strict=True)]
-    shape = [*rest, phases, -(-last // phases)]
+    shape = [*rest, phases, max(columns, -(-last // phases))]
 
     def body(*i: Expr) -> Expr:
         column = i[-1] * phases + i[-2]
@@ -105,6 +114,9 @@ def _convolution(ctx: Context, node: fx.Node) -> te.Tensor:
         dilation=listed(argument(node, 5, "dilation", 1), rank),
         phased=stride[-1] > 1 and _worth_sorting(weight_shape, groups),
     )
+    if groups > 1 and weight_shape[1] == 1 and dtype_of(node) == "float32":
+        product = _depthwise(ctx, node, windows)
+        return with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
     packed = groups == 1 and ctx.is_private_constant(node.args[1]) and dtype_of(node) == "float32"
     product = _packed(ctx, node, windows) if packed else _unpacked(ctx, node, windows, groups)
     return with_bias(ctx, node, product, argument(node, 2, "bias"), 1)
@@ -130,6 +142,31 @@ def _packed(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
 
     weight = ctx.packed(node.args[1], Packing(tile.channels))
     return blocked_planes(ctx, name, shape, tile, read, weight, axes)
+
+
+def _depthwise(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
+    """Rows of whole vectors: what is computed past the end of a row is dropped."""
+    name, shape = safe_name(node.name), shape_of(node)
+    channels, _, *kernel = shape_of(node.args[1])
+    lanes = row_lanes(ctx.machine, shape[-1])
+    wide = -(-shape[-1] // lanes) * lanes
+    reach = (kernel[-1] - 1) * windows.dilation[-1]
+    if windows.phased:
+        columns = wide + reach // windows.stride[-1]
+    else:
+        columns = (wide - 1) * windows.stride[-1] + reach + 1
+    source = windows.source(ctx.tensor(node.args[0]), name, columns)
+    weight = ctx.tensor(node.args[1])
+    axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(kernel)]
+    repeats = channels // shape_of(node.args[0])[1]
+
+    def body(n: Any, f: Any, *x: Any) -> Expr:
+        value = source(n, f if repeats == 1 else tirx.floordiv(f, repeats), *windows.at(x, axes))
+        return te.sum(value * weight(f, 0, *axes), axis=axes)
+
+    rows = te.compute((*shape[:-1], wide), body, name=f"{name}_rows")
+    ctx.anchor = Anchor(f"{name}_rows", 1, len(shape) - 1, None, lanes=lanes)
+    return te.compute(shape, lambda *i: rows(*i), name=name)
 
 
 def _unpacked(ctx: Context, node: fx.Node, windows: _Windows, groups: int) -> te.Tensor:

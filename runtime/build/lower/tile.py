@@ -106,3 +106,11 @@ def _step_cost(broadcasts: int, vectors: int) -> float:
     products = broadcasts * vectors
     cost = 1.0 + 0.5 * (broadcasts + vectors) / products
     return cost * max(1.0, _ACCUMULATORS_FOR_LATENCY / products)
+
+
+def row_lanes(machine: Machine, columns: int) -> int:
+    """Width of the vectors that make up a row: registers, or the power of two that holds it."""
+    lanes = max(machine.lanes, 1)
+    while lanes // 2 >= columns:
+        lanes //= 2
+    return lanes

@@ -15,14 +15,12 @@ from runtime.build.lower.context import Anchor
 from runtime.build.lower.tile import Tile
 from runtime.build.machine import Machine
 from runtime.build.schedule.loops import (
-    blocks,
     extent,
     name_of,
-    schedule_simple,
     share,
     vector_width,
-    vectorize_inner,
 )
+from runtime.build.schedule.padding import pad_at, pad_first
 
 
 def schedule_tiled_product(
@@ -45,9 +43,9 @@ def schedule_tiled_product(
     at = _share_tiles(sch, order, machine)
     sch.set_scope(product, 0, "local")
     sch.compute_at(product, at, preserve_unit_loops=True)
-    _schedule_accumulators(sch, product, machine)
-    _unroll_tile(sch, inner, machine)
-    return {anchor.block, name_of(sch, result)} | _pad_first(sch, machine)
+    schedule_accumulators(sch, product, machine)
+    unroll_tile(sch, inner, machine)
+    return {anchor.block, name_of(sch, result)} | pad_first(sch, machine)
 
 
 def _outer_order(
@@ -80,19 +78,19 @@ def _share_tiles(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> Any
     return share(sch, order, machine)
 
 
-def _schedule_accumulators(sch: s_tir.Schedule, product: Any, machine: Machine) -> None:
+def schedule_accumulators(sch: s_tir.Schedule, product: Any, machine: Machine) -> None:
     """Reduction outside, the tile inside: unrolled, its last axis as vectors."""
     kinds = [v.iter_type for v in sch.get(product).iter_vars]
     own = list(sch.get_loops(product))[-len(kinds) :]
     spatial = [x for x, kind in zip(own, kinds, strict=True) if kind == tirx.IterVar.DataPar]
     reduce = [x for x, kind in zip(own, kinds, strict=True) if kind != tirx.IterVar.DataPar]
     sch.reorder(*reduce, *spatial)
-    _unroll_tile(sch, spatial, machine)
+    unroll_tile(sch, spatial, machine)
     start = sch.decompose_reduction(product, reduce[0])
-    _unroll_tile(sch, list(sch.get_loops(start))[-len(spatial) :], machine)
+    unroll_tile(sch, list(sch.get_loops(start))[-len(spatial) :], machine)
 
 
-def _unroll_tile(sch: s_tir.Schedule, loops: list[Any], machine: Machine) -> None:
+def unroll_tile(sch: s_tir.Schedule, loops: list[Any], machine: Machine) -> None:
     """The last loop as whole vectors, everything else unrolled.
 
     Vectors longer than a register are spelt out: LLVM takes those of odd length apart entirely.
@@ -109,15 +107,6 @@ def _unroll_tile(sch: s_tir.Schedule, loops: list[Any], machine: Machine) -> Non
             sch.vectorize(lanes)
     for loop in unrolled:
         sch.unroll(loop)
-
-
-def _pad_first(sch: s_tir.Schedule, machine: Machine) -> set[str]:
-    done: set[str] = set()
-    for block in blocks(sch):
-        if name_of(sch, block).endswith("_padded"):
-            schedule_simple(sch, block, machine)
-            done.add(name_of(sch, block))
-    return done
 
 
 def schedule_plain_convolution(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) -> set[str]:
@@ -139,14 +128,9 @@ def schedule_plain_convolution(sch: s_tir.Schedule, anchor: Anchor, machine: Mac
     sch.reorder(*outer[:1], channels, *outer[1:], columns_o, columns_i)
     shared = share(sch, [*outer[:1], channels], machine)
     sch.compute_at(product, columns_o, preserve_unit_loops=True)
-    _schedule_accumulators(sch, product, machine)
-    _unroll_tile(sch, [columns_i], machine)
-    return {anchor.block, name_of(sch, result)} | _pad_at(sch, shared, machine)
-
-
-# A thread's own copy of a plane lies on its stack up to this size: taking a workspace for each
-# channel costs more than the channel, and threads wait for each other at its lock.
-_STACK_BYTES = 64 << 10
+    schedule_accumulators(sch, product, machine)
+    unroll_tile(sch, [columns_i], machine)
+    return {anchor.block, name_of(sch, result)} | pad_at(sch, shared)
 
 
 def _best_divisor(size: int, limit: int, multiple: int) -> int:
@@ -154,23 +138,3 @@ def _best_divisor(size: int, limit: int, multiple: int) -> int:
     divisors = [d for d in range(1, min(size, limit) + 1) if size % d == 0]
     whole = [d for d in divisors if d % multiple == 0]
     return max(whole or divisors)
-
-
-def _pad_at(sch: s_tir.Schedule, loop: Any, machine: Machine) -> set[str]:
-    """Pad a few channels at a time, just before they are used."""
-    done: set[str] = set()
-    for block in blocks(sch):
-        if not name_of(sch, block).endswith("_padded"):
-            continue
-        sch.compute_at(block, loop, preserve_unit_loops=True)
-        vectorize_inner(sch, block, machine)
-        if _plane_bytes(sch, block) <= _STACK_BYTES:
-            sch.set_scope(block, 0, "local")
-        done.add(name_of(sch, block))
-    return done
-
-
-def _plane_bytes(sch: s_tir.Schedule, block: Any) -> int:
-    """Size of one channel of what ``block`` writes."""
-    shape = sch.get(block).writes[0].source.shape
-    return 4 * math.prod(int(e) for e in shape[2:])

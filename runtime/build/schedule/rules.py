@@ -6,6 +6,7 @@ from tvm import s_tir
 from runtime.build.lower import LoweredLayer
 from runtime.build.machine import Machine
 from runtime.build.schedule.contraction import schedule_plain_convolution, schedule_tiled_product
+from runtime.build.schedule.depthwise import schedule_depthwise
 from runtime.build.schedule.loops import inline_elementwise, schedule_remaining
 
 
@@ -17,6 +18,8 @@ def schedule(lowered: LoweredLayer, machine: Machine) -> tvm.tirx.PrimFunc:
     done: set[str] = set()
     if anchor is not None and anchor.tile is not None:
         done = schedule_tiled_product(sch, anchor, anchor.tile, machine)
+    elif anchor is not None and anchor.lanes:
+        done = schedule_depthwise(sch, anchor, machine)
     elif anchor is not None:
         done = schedule_plain_convolution(sch, anchor, machine)
     schedule_remaining(sch, done, machine)
