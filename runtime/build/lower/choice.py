@@ -5,7 +5,7 @@ An algorithm becomes a candidate by being offered: see docs/tuning.md.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from runtime.build.lower.tile import Tile
 
@@ -53,6 +53,8 @@ def _pair(part: str) -> tuple[str, Any]:
         raise ValueError(f"{part!r} is no part of a choice")
     if name == "tile":
         return name, Tile.parse(value)
+    if name == "order" and value not in get_args(Order):
+        raise ValueError(f"{value!r} is no order of tiles")
     return name, int(value) if isinstance(_DEFAULTS[name], int) else value
 
 

@@ -88,7 +88,10 @@ def lower_layer(
         if node.op == "call_function" and node not in ctx.values and node not in skipped:
             ctx.values[node] = _convert(ctx, node, layer)
     if choice is not None and all(offer.choice != choice for offer in ctx.offers):
-        raise ModelError(f"layer {layer.name} cannot be computed as '{choice}' on {machine}")
+        raise ModelError(
+            f"layer {layer.name} cannot be computed as '{choice}' on {machine}; if a tuning "
+            "database says so, compile with --untuned"
+        )
     results = [_result(ctx, node) for node in _outputs(module)]
     operands = (
         *_operands("input", layer.inputs, [aliases.get(p, p) for p in placeholders], ctx),
