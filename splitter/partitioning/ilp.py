@@ -53,6 +53,8 @@ class Solution:
     bound: float
     status: Literal["optimal", "feasible"]
     solve_s: float
+    method: str = "integer program"
+    """How it was found and its bound proved, in words."""
 
 
 def solve(
