@@ -7,6 +7,7 @@ from splitter.graph import Graph
 from splitter.memory import NODE_OVERHEAD_BYTES, plan_memory
 from splitter.plan import DeviceLoad, Estimate, LinkLoad, MediumLoad
 from splitter.schedule import NodeSchedule, Transfer, node_schedules, transfers_of
+from splitter.timing import Hop, Place, Run, run_request
 from splitter.topology import SECONDS_PER_HOUR, Device, Link, Topology
 
 
@@ -36,7 +37,7 @@ def estimate(
         latency_s=latency_s(graph, topology, costs, placement),
         period_s=max(
             [
-                *(d.compute_s for d in devices),
+                *(d.compute_s + moving_s(topology, links, d.device) for d in devices),
                 *(link.seconds for link in links),
                 *(medium.seconds for medium in media),
             ]
@@ -50,6 +51,13 @@ def estimate(
     )
 
 
+def moving_s(topology: Topology, links: tuple[LinkLoad, ...], device: str) -> float:
+    """Seconds for which moving tensors keeps ``device`` from computing: only accelerators'."""
+    if topology.by_name[device].role != "accelerator":
+        return 0.0
+    return sum(link.seconds for link in links if device in (link.source, link.target))
+
+
 def latency_s(
     graph: Graph, topology: Topology, costs: CostTable, placement: Mapping[str, str]
 ) -> float:
@@ -58,21 +66,37 @@ def latency_s(
     Raises:
         networkx.NetworkXNoPath: two devices that must talk are not connected.
     """
-    home = {name: topology.source_of(name) for name in graph.inputs}
-    made = dict.fromkeys(graph.inputs, 0.0)
-    free = dict.fromkeys(topology.by_name, 0.0)
+    there_s = request_run(graph, topology, costs, placement).there_s
+    tensor = {name: i for i, name in enumerate(graph.tensors)}
+    device = {one.name: i for i, one in enumerate(topology.devices)}
+    wanted = [(tensor[name], device[topology.sink_of(name)]) for name in graph.outputs]
+    return max((there_s[place] for place in wanted), default=0.0)
 
-    def arrival(tensor: str, device: str) -> float:
-        route = topology.route(home[tensor], device, graph.tensors[tensor].bytes)
-        return made[tensor] + sum(link.seconds(graph.tensors[tensor].bytes) for link in route)
 
-    for layer in graph.layers:
-        device = placement[layer.name]
-        start = max([free[device], *(arrival(t, device) for t in layer.inputs)])
-        free[device] = start + costs.seconds(layer.name, device)
-        home.update(dict.fromkeys(layer.outputs, device))
-        made.update(dict.fromkeys(layer.outputs, free[device]))
-    return max((arrival(t, topology.sink_of(t)) for t in graph.outputs), default=0.0)
+def request_run(
+    graph: Graph, topology: Topology, costs: CostTable, placement: Mapping[str, str]
+) -> Run:
+    """When everything happens; layers, tensors and devices by number, in their owners' order.
+
+    Raises:
+        networkx.NetworkXNoPath: two devices that must talk are not connected.
+    """
+    tensor = {name: i for i, name in enumerate(graph.tensors)}
+    device = {one.name: i for i, one in enumerate(topology.devices)}
+    medium = {name: i for i, name in enumerate(dict.fromkeys(k.medium for k in topology.links))}
+    hops: dict[Place, list[Hop]] = {}
+    for t in transfers_of(graph, topology, placement):
+        link = topology.link_between[t.source, t.target]
+        hop = Hop(device[t.target], medium[link.medium], link.busy_s(t.bytes), link.latency_s)
+        hops.setdefault((tensor[t.tensor], device[t.source]), []).append(hop)
+    return run_request(
+        [device[placement[layer.name]] for layer in graph.layers],
+        [costs.seconds(layer.name, placement[layer.name]) for layer in graph.layers],
+        [[tensor[name] for name in layer.inputs] for layer in graph.layers],
+        [[tensor[name] for name in layer.outputs] for layer in graph.layers],
+        [(tensor[name], device[topology.source_of(name)]) for name in graph.inputs],
+        hops,
+    )
 
 
 def _device_load(
@@ -87,14 +111,17 @@ def _device_load(
         return DeviceLoad(device.name, (), 0.0, 0, 0, 0, device.memory_bytes, 0, 0, 0.0)
     compute_s = sum(costs.seconds(layer, device.name) for layer in schedule.layers)
     weight_bytes = sum(graph.weight_bytes[w] for w in graph.weights_of(schedule.layers))
-    activation_bytes = plan_memory(graph, schedule).activation_bytes(slots)
+    activation_bytes, node_bytes = 0, 0
+    if device.role == "node":
+        activation_bytes = plan_memory(graph, schedule).activation_bytes(slots)
+        node_bytes = NODE_OVERHEAD_BYTES
     return DeviceLoad(
         device=device.name,
         layers=schedule.layers,
         compute_s=compute_s,
         weight_bytes=weight_bytes,
         activation_bytes=activation_bytes,
-        memory_bytes=weight_bytes + activation_bytes + NODE_OVERHEAD_BYTES,
+        memory_bytes=weight_bytes + activation_bytes + node_bytes,
         memory_limit_bytes=device.memory_bytes,
         received_bytes=sum(t.bytes for t in transfers if t.target == device.name),
         sent_bytes=sum(t.bytes for t in transfers if t.source == device.name),

@@ -95,6 +95,10 @@ class Link:
         """What carries one transfer at a time: the shared medium, or the link itself."""
         return self.shared or f"{self.source} -> {self.target}"
 
+    def busy_s(self, size_bytes: int) -> float:
+        """Time for which a tensor of ``size_bytes`` keeps the medium from carrying another."""
+        return size_bytes / self.bandwidth_bytes_per_s
+
     def seconds(self, size_bytes: int) -> float:
         """Time for one tensor of ``size_bytes`` to cross."""
         return self.latency_s + size_bytes / self.bandwidth_bytes_per_s
@@ -123,6 +127,11 @@ class Topology:
     def __str__(self) -> str:
         devices = ", ".join(f"{device.name} ({device.card.name})" for device in self.devices)
         return f"{self.name}: {devices}; input on {self.source}, result on {self.sink}"
+
+    @property
+    def is_one_computer(self) -> bool:
+        """Whether the devices are parts of one computer, with an execution model of its own."""
+        return any(device.role != "node" for device in self.devices)
 
     def source_of(self, tensor: str) -> str:
         """Device on which the model's input ``tensor`` appears."""

@@ -16,6 +16,7 @@ from splitter.plan import Plan
 from splitter.topology import Constraints, Link, Topology
 from splitter.verify_memory import memory_faults
 from splitter.verify_rules import rule_faults
+from splitter.verify_timing import request_seconds
 
 _TOLERANCE = 1e-9
 
@@ -42,8 +43,11 @@ def verify(
     faults += _loads(plan, graph, topology, costs)
     faults += _costs(plan, costs)
     faults += memory_faults(plan, graph, topology)
-    latency_s, dollars = _latency(plan, graph, topology, costs), _price(plan, topology, costs)
-    faults += _figures(plan, latency_s, sent, dollars)
+    latency_s, dollars = (
+        request_seconds(plan, graph, topology, costs),
+        _price(plan, topology, costs),
+    )
+    faults += _figures(plan, topology, latency_s, sent, dollars)
     return faults + _proof(plan)
 
 
@@ -162,34 +166,6 @@ def _tree_faults(
     return faults
 
 
-def _latency(plan: Plan, graph: Graph, topology: Topology, costs: CostTable) -> float:
-    """Longest path through a graph of events: each layer's end, each tensor's arrival."""
-    routes = _routes(plan, graph, topology)
-    assert not isinstance(routes, str)
-    events: nx.DiGraph[tuple[str, str]] = nx.DiGraph()
-    events.add_node(("end", ""))
-    last_on: dict[str, str] = {}
-    for layer in graph.layers:
-        device = plan.placement[layer.name]
-        seconds = costs.entries[layer.name, device].seconds
-        before = [("layer", last_on[device])] if device in last_on else []
-        before += [("at " + device, tensor) for tensor in layer.inputs]
-        for event in [*before, ("start", "")]:
-            events.add_edge(event, ("layer", layer.name), seconds=seconds)
-        last_on[device] = layer.name
-    for (tensor, device), seconds in routes.items():
-        maker = graph.producer.get(tensor)
-        made = ("start", "") if maker is None else ("layer", maker.name)
-        events.add_edge(made, ("at " + device, tensor), seconds=seconds)
-    for tensor in graph.outputs:
-        events.add_edge(("at " + topology.sink_of(tensor), tensor), ("end", ""), seconds=0.0)
-    reached = {("start", ""): 0.0}
-    for event in nx.topological_sort(events):
-        for _, after, seconds in events.out_edges(event, data="seconds"):
-            reached[after] = max(reached.get(after, 0.0), reached[event] + seconds)
-    return reached.get(("end", ""), 0.0)
-
-
 def _loads(plan: Plan, graph: Graph, topology: Topology, costs: CostTable) -> list[str]:
     faults: list[str] = []
     placed: dict[str, list[str]] = defaultdict(list)
@@ -263,9 +239,26 @@ def _price(plan: Plan, topology: Topology, costs: CostTable) -> float:
     return computing + sum(t.bytes * per_byte[t.source, t.target] for t in plan.transfers)
 
 
-def _figures(plan: Plan, latency_s: float, sent: int, dollars: float) -> list[str]:
+def _calls(plan: Plan, topology: Topology) -> list[float]:
+    """Time of each accelerator, which moves tensors itself, one after the other."""
+    moving: dict[str, float] = defaultdict(float)
+    for t in plan.transfers:
+        link = topology.link_between[t.source, t.target]
+        for end in (t.source, t.target):
+            moving[end] += link.latency_s + t.bytes / link.bandwidth_bytes_per_s
+    return [
+        load.compute_s + moving[device.name]
+        for load, device in zip(plan.estimate.devices, topology.devices, strict=True)
+        if device.role == "accelerator"
+    ]
+
+
+def _figures(
+    plan: Plan, topology: Topology, latency_s: float, sent: int, dollars: float
+) -> list[str]:
     estimate = plan.estimate
     busiest = [d.compute_s for d in estimate.devices] + [k.seconds for k in estimate.links]
+    busiest += _calls(plan, topology)
     busiest += [medium.seconds for medium in estimate.media]
     energy = [d.energy_j for d in estimate.devices] + [k.energy_j for k in estimate.links]
     expected: Mapping[str, tuple[float, float]] = {

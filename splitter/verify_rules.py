@@ -31,12 +31,13 @@ def rule_faults(
 
 
 def _placed(plan: Plan, rules: Constraints) -> Iterator[str]:
-    for layer, device in plan.placement.items():
-        for pattern, wanted in rules.pins:
-            if fnmatchcase(layer, pattern) and device != wanted:
+    for pattern, wanted in rules.pins:
+        for layer, device in _named(plan, pattern):
+            if device != wanted:
                 yield f"{layer} runs on {device}, but {pattern!r} is pinned to {wanted}"
-        for pattern, unwanted in rules.bans:
-            if fnmatchcase(layer, pattern) and device == unwanted:
+    for pattern, unwanted in rules.bans:
+        for layer, device in _named(plan, pattern):
+            if device == unwanted:
                 yield f"{layer} runs on {device}, from which {pattern!r} is banned"
     for device in (*rules.drained, *rules.without):
         if device in plan.placement.values():
@@ -73,7 +74,14 @@ def _company(plan: Plan, rules: Constraints) -> Iterator[str]:
 
 
 def _homes(plan: Plan, pattern: str) -> list[str]:
-    return [device for layer, device in plan.placement.items() if fnmatchcase(layer, pattern)]
+    return [device for _, device in _named(plan, pattern)]
+
+
+def _named(plan: Plan, pattern: str) -> list[tuple[str, str]]:
+    """(layer, device) of what a pattern matches."""
+    if pattern in plan.placement and not set("*?[") & set(pattern):
+        return [(pattern, plan.placement[pattern])]
+    return [(name, home) for name, home in plan.placement.items() if fnmatchcase(name, pattern)]
 
 
 def _counts(plan: Plan, graph: Graph, rules: Constraints) -> Iterator[str]:

@@ -17,6 +17,7 @@ from splitter.partitioning.fallbacks import fallbacks
 from splitter.partitioning.ilp import Solution, solve
 from splitter.partitioning.infeasible import Question, explain
 from splitter.partitioning.judge import broken_rules, value
+from splitter.partitioning.one_computer import plan_one_computer
 from splitter.partitioning.problem import Problem, build_problem
 from splitter.partitioning.simulate import memory_bytes
 from splitter.plan import Objective, Plan, Proof
@@ -63,6 +64,9 @@ def partition(
     both = topology.constraints + (constraints or Constraints())
     question = Question(graph, topology, costs, both, slots)
     _check_rules(question)
+    if topology.is_one_computer:
+        plan = plan_one_computer(_posed(question), objective, time_limit_s, placement)
+        return _verified(plan, question)
     share_s = time_limit_s / (1 + len(both.optional))
     if placement is None:
         problem, solution = _solved(question, objective, share_s, starts)
@@ -71,9 +75,14 @@ def partition(
         solution = _given(problem, objective, placement)
     left = fallbacks(question, lambda one: _solved(one, objective, share_s, ()))
     plan = replace(_plan(problem, objective, solution), fallbacks=left)
-    faults = verify(plan, graph, topology, costs, both)
+    return _verified(plan, question)
+
+
+def _verified(plan: Plan, question: Question) -> Plan:
+    q = question
+    faults = verify(plan, q.graph, q.topology, q.costs, q.constraints)
     if faults:
-        raise PlanError(f"the plan for {graph.name} does not hold: {'; '.join(faults)}")
+        raise PlanError(f"the plan for {q.graph.name} does not hold: {'; '.join(faults)}")
     return plan
 
 

@@ -15,13 +15,8 @@ from splitter.partitioning.throughput.contract import merged, rings
 from splitter.partitioning.throughput.instance import Group, Instance, Net
 from splitter.topology import Device, Topology
 
-_KNOWN = {"pins", "bans", "together", "contiguous", "origins"}
+_KNOWN = {"pins", "bans", "together", "contiguous", "drained", "without", "reserves", "origins"}
 """Rules that this form of the problem takes."""
-
-
-def is_one_computer(topology: Topology) -> bool:
-    """Whether the devices are parts of one computer, to which this form of the problem applies."""
-    return any(device.role != "node" for device in topology.devices)
 
 
 def build_instance(problem: Problem, *, contiguous: bool) -> Instance:
@@ -88,7 +83,7 @@ def _groups(problem: Problem) -> tuple[Group, ...]:
             for costs, allowed in zip(problem.compute, problem.allowed, strict=True)
         )
         byte_s = _byte_s(topology, device, memory)
-        limit = float(device.memory_bytes) if device.role == "accelerator" else inf
+        limit = float(problem.limits[number]) if device.role == "accelerator" else inf
         found[seconds, byte_s, limit].append(device.name)
     return tuple(
         Group(tuple(names), *figures)  # type: ignore[arg-type]
@@ -124,17 +119,13 @@ def _ordered(graph: Graph) -> frozenset[int]:
 
 
 def _before(graph: Graph) -> Iterator[tuple[int, int]]:
-    """Pairs of forward layers, directly or through backward layers alone."""
+    """Pairs of forward layers of which the later reads the earlier."""
     forward = _ordered(graph)
-    sources: list[set[int]] = []
     for i, layer in enumerate(graph.layers):
-        read = [graph.index[graph.producer[tensor].name] for tensor in layer.inputs]
-        found = {u for u in read if u in forward}.union(
-            *(sources[u] for u in read if u not in forward)
-        )
-        sources.append(found)
-        if i in forward:
-            yield from ((u, i) for u in found)
+        for tensor in layer.inputs:
+            made = graph.index[graph.producer[tensor].name]
+            if i in forward and made in forward:
+                yield made, i
 
 
 def _check_homes(problem: Problem, instance: Instance) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import networkx as nx
 
-from splitter.partitioning.throughput.instance import Group, Instance, Net
+from splitter.partitioning.throughput.instance import Assignment, Group, Instance, Net
 
 
 def merged(instance: Instance, parts: Iterable[Iterable[int]]) -> tuple[Instance, tuple[int, ...]]:
@@ -49,8 +49,27 @@ def rings(instance: Instance) -> list[set[int]]:
     return list(nx.strongly_connected_components(order))
 
 
-def contract(instance: Instance, period_s: float) -> tuple[Instance, tuple[int, ...]]:
-    """The instance without blocks that belong to another, and the new number of every block.
+@dataclass(frozen=True, slots=True)
+class Contracted:
+    """A smaller instance, and how to get there and back."""
+
+    instance: Instance
+    new: tuple[int, ...]
+    """New number of every old block."""
+    home: tuple[int, ...]
+    """Per new block: the old one to which the others moved."""
+
+    def spread(self, assignment: Assignment) -> Assignment:
+        """An assignment of the smaller instance as one of the larger."""
+        return tuple(assignment[block] for block in self.new)
+
+    def shrunk(self, assignment: Assignment) -> Assignment:
+        """An assignment of the larger instance with every block where the one it belongs to is."""
+        return tuple(assignment[block] for block in self.home)
+
+
+def contract(instance: Instance, period_s: float) -> Contracted:
+    """The instance without blocks that belong to another.
 
     Some placement of the smaller instance reaches the optimum of the larger one if that is below
     ``period_s``; every placement of the smaller one is one of the larger one.
@@ -60,7 +79,8 @@ def contract(instance: Instance, period_s: float) -> tuple[Instance, tuple[int, 
     parts: dict[int, list[int]] = defaultdict(list)
     for block in range(instance.n):
         parts[work.root(block)].append(block)
-    return merged(instance, parts.values())
+    smaller, new = merged(instance, parts.values())
+    return Contracted(smaller, new, tuple(parts))
 
 
 @dataclass

@@ -1,0 +1,150 @@
+"""Free placements as an integer program; also pipelines whose down-sets are too many to list.
+
+x[block, device] places a block. A net is cut on a device by the difference of the largest and the
+smallest x of its blocks there. Of equal devices, the i-th heaviest block uses one of the first i:
+every placement has a renamed copy that does. A pipeline is blocks in order of stages: with
+p[block, s] = 1 when the block is in one of the first s stages, p never grows along the order, and
+every device is one stage.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+
+from splitter.partitioning.milp import ONE, Milp, MilpResult, Terms, combine
+from splitter.partitioning.throughput.instance import Assignment, Instance
+
+_SCALE = 1000.0
+"""Objective value that the solver sees for the best known period; its tolerances are absolute."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramResult:
+    """What the integer program found."""
+
+    assignment: Assignment | None
+    bound_s: float
+    complete: bool
+    """Whether the bound is final: nothing is better than the assignment, or than the start."""
+
+
+def solve_program(
+    instance: Instance, start: Assignment | None, floor_s: float, time_limit_s: float
+) -> ProgramResult:
+    """The best placement found in the time, from a known one, if any, and a known bound."""
+    period_s = _horizon_s(instance) if start is None else instance.period_s(start)
+    model = _Model(instance, period_s, floor_s)
+    result = model.milp.solve(time_limit_s, None if start is None else model.start(start))
+    bound_s = min(max(result.bound * model.unit_s, floor_s), period_s)
+    if result.status == "infeasible":
+        return ProgramResult(None, inf if start is None else period_s, True)
+    found = model.assignment(result)
+    return ProgramResult(found, bound_s, result.status == "optimal")
+
+
+def _horizon_s(instance: Instance) -> float:
+    """A period that no placement exceeds, and that is not 0."""
+    blocks = sum(
+        max(g.seconds[block] for g in instance.groups if isfinite(g.seconds[block]))
+        for block in range(instance.n)
+    )
+    nets = sum(net.bytes for net in instance.nets) * max(g.byte_s for g in instance.groups)
+    return (blocks + nets) or 1.0
+
+
+class _Model:
+    def __init__(self, instance: Instance, period_s: float, floor_s: float):
+        self.instance = instance
+        self.unit_s = period_s / _SCALE
+        self.milp = Milp()
+        self.period = self.milp.column(floor_s / self.unit_s, _SCALE)
+        self.milp.objective = {self.period: 1.0}
+        self.heaviest = sorted(range(instance.n), key=lambda block: -self._weight(block))
+        self.x = self._placed(period_s)
+        self._add_loads()
+
+    def _weight(self, block: int) -> float:
+        return max(g.seconds[block] for g in self.instance.groups if isfinite(g.seconds[block]))
+
+    def _placed(self, period_s: float) -> dict[tuple[int, int], int]:
+        """Columns of every block on every device where it may be."""
+        x: dict[tuple[int, int], int] = {}
+        instance = self.instance
+        for rank, block in enumerate(self.heaviest):
+            for group in range(len(instance.groups)):
+                if instance.groups[group].seconds[block] > period_s * (1 + 1e-9):
+                    continue
+                for device in instance.numbers(group)[: rank + 1]:
+                    x[block, device] = self.milp.column(0.0, 1.0, integer=True)
+        for block in range(instance.n):
+            choice = {column: 1.0 for (b, _), column in x.items() if b == block}
+            self.milp.equal(choice, {ONE: 1.0})
+        return x
+
+    def on(self, block: int, device: int) -> Terms:
+        column = self.x.get((block, device))
+        return {} if column is None else {column: 1.0}
+
+    def _add_loads(self) -> None:
+        instance = self.instance
+        for device, g in enumerate(instance.group_of):
+            group = instance.groups[g]
+            parts = [
+                (self.on(block, device), group.seconds[block] / self.unit_s)
+                for block in range(instance.n)
+                if (block, device) in self.x
+            ]
+            if group.byte_s:
+                parts += self._cut_parts(device, group.byte_s)
+            self.milp.at_least({self.period: 1.0}, combine(*parts))
+            if sum(instance.sizes) > group.limit_bytes:
+                limit = max(group.limit_bytes, 1e-300)
+                held = [
+                    (self.on(block, device), instance.sizes[block] / limit)
+                    for block in range(instance.n)
+                ]
+                self.milp.at_least({ONE: 1.0}, combine(*held))
+
+    def _cut_parts(self, device: int, byte_s: float) -> list[tuple[Terms, float]]:
+        return [
+            (self._cut(sorted(net.blocks), device), net.bytes * byte_s / self.unit_s)
+            for net in self.instance.nets
+        ]
+
+    def _cut(self, blocks: Sequence[int], device: int) -> Terms:
+        """At least 1 when some but not all of ``blocks`` are on ``device``."""
+        terms = [self.on(block, device) for block in blocks]
+        cut = {self.milp.column(0.0, 1.0): 1.0}
+        if len(terms) == 2:
+            for one, other in (terms, terms[::-1]):
+                self.milp.at_least(cut, combine((one, 1.0), (other, -1.0)))
+            return cut
+        least = {self.milp.column(0.0, 1.0): 1.0}
+        for term in terms:
+            self.milp.at_least(term, least)
+            self.milp.at_least(combine((cut, 1.0), (least, 1.0)), term)
+        return cut
+
+    def assignment(self, result: MilpResult) -> Assignment | None:
+        if result.values is None:
+            return None
+        values = result.values
+        found = [0] * self.instance.n
+        for block in range(self.instance.n):
+            here = {d: values[c] for (b, d), c in self.x.items() if b == block}
+            found[block] = max(here, key=lambda d: here[d])
+        return tuple(found)
+
+    def start(self, assignment: Assignment) -> Mapping[int, float]:
+        """Values of the placement columns for a known assignment, its equal devices renamed."""
+        instance = self.instance
+        renamed: dict[int, int] = {}
+        used = [0] * len(instance.groups)
+        for block in self.heaviest:
+            device = assignment[block]
+            if device not in renamed:
+                group = instance.group_of[device]
+                renamed[device] = instance.numbers(group)[used[group]]
+                used[group] += 1
+        home = [renamed[device] for device in assignment]
+        return {column: float(home[b] == d) for (b, d), column in self.x.items()}

@@ -1,0 +1,141 @@
+"""The least period of a placement on one computer, and a proof or a gap."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from time import monotonic
+from typing import Literal
+
+from splitter.errors import InfeasibleError, PlanError
+from splitter.partitioning.problem import Problem
+from splitter.partitioning.throughput.bounds import period_bound
+from splitter.partitioning.throughput.build import build_instance
+from splitter.partitioning.throughput.contract import contract
+from splitter.partitioning.throughput.instance import Assignment, Instance
+from splitter.partitioning.throughput.loads import NOWHERE, Loads
+from splitter.partitioning.throughput.local import improve
+from splitter.partitioning.throughput.pipeline import (
+    ROUNDING,
+    Found,
+    PipelineSearch,
+    split_in_order,
+)
+from splitter.partitioning.throughput.program import solve_program
+
+OPTIMAL_GAP = 1e-6
+"""Relative gap at which a placement counts as proved optimal."""
+_START_PART = 0.2
+"""Of the time, for the pipeline from which a free placement starts."""
+_LOCAL_PART, _LOCAL_S = 0.1, 3.0
+"""Longest local search, as a part of the time and absolute."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodPlan:
+    """The best placement found, and what is proved about all others."""
+
+    placement: Mapping[str, str]
+    """Device of each layer."""
+    period_s: float
+    bound_s: float
+    status: Literal["optimal", "feasible"]
+
+
+def solve_period(problem: Problem, time_limit_s: float = 30.0) -> PeriodPlan:
+    """The placement with the least period, a pipeline if the rules say ``contiguous``.
+
+    Raises:
+        InfeasibleError: it is proved that no placement respects the rules and the memory.
+        PlanError: the rules do not go with this form of the problem, or no placement was found in
+            the time and none was excluded.
+    """
+    deadline_s = monotonic() + time_limit_s
+    contiguous = problem.constraints.contiguous
+    instance = build_instance(problem, contiguous=contiguous)
+    found = _pipeline(instance, deadline_s) if contiguous else _free(problem, instance, deadline_s)
+    if found.assignment is None and found.bound_s == inf:
+        raise InfeasibleError(
+            f"no placement of {problem.graph.name} fits into the accelerators of "
+            f"{problem.topology.name} with these rules; give them more memory or drop a rule"
+        )
+    if found.assignment is None:
+        raise PlanError(
+            f"no placement of {problem.graph.name} was found within {time_limit_s:g} s, and none "
+            "was excluded; allow more time"
+        )
+    bound_s = min(found.bound_s, found.value_s)
+    closed = found.value_s - bound_s <= OPTIMAL_GAP * found.value_s
+    if found.value_s - bound_s <= 2 * ROUNDING * found.value_s:
+        bound_s = found.value_s
+    return PeriodPlan(
+        placement=_placement(instance, found.assignment),
+        period_s=found.value_s,
+        bound_s=bound_s,
+        status="optimal" if closed else "feasible",
+    )
+
+
+def _placement(instance: Instance, assignment: Assignment) -> dict[str, str]:
+    return {
+        layer: instance.device_names[device]
+        for layers, device in zip(instance.layers, assignment, strict=True)
+        for layer in layers
+    }
+
+
+def _pipeline(instance: Instance, deadline_s: float) -> Found:
+    """The best pipeline: along an order first, then over all down-sets."""
+    first = split_in_order(instance)
+    floor_s = period_bound(instance)
+    if floor_s >= first.value_s * (1 - ROUNDING):
+        return Found(first.assignment, first.value_s, first.value_s)
+    smaller = contract(instance, first.value_s)
+    search = PipelineSearch(smaller.instance, Found(None, first.value_s, 0.0), deadline_s)
+    found = search.run(floor_s)
+    if found.assignment is None:
+        return Found(first.assignment, first.value_s, found.bound_s)
+    return Found(smaller.spread(found.assignment), found.value_s, found.bound_s)
+
+
+def _free(problem: Problem, instance: Instance, deadline_s: float) -> Found:
+    """The best placement: from a pipeline by local search, then the integer program."""
+    best = _start(problem, instance, deadline_s)
+    if best is None:
+        result = solve_program(instance, None, 0.0, deadline_s - monotonic())
+        if result.assignment is None:
+            return Found(None, inf, result.bound_s if result.complete else 0.0)
+        best = result.assignment
+    now = monotonic()
+    best = improve(instance, best, now + min(_LOCAL_S, _LOCAL_PART * (deadline_s - now)))
+    best_s = instance.period_s(best)
+    floor_s = period_bound(instance)
+    if floor_s >= best_s * (1 - ROUNDING):
+        return Found(best, best_s, best_s)
+    smaller = contract(instance, best_s)
+    left_s = max(0.1, deadline_s - monotonic())
+    result = solve_program(smaller.instance, smaller.shrunk(best), floor_s, left_s)
+    if result.assignment is not None:
+        found = smaller.spread(result.assignment)
+        best = min(best, found, key=instance.period_s)
+    return Found(best, instance.period_s(best), result.bound_s)
+
+
+def _start(problem: Problem, instance: Instance, deadline_s: float) -> Assignment | None:
+    """A pipeline as a free placement, or blocks one after the other where they hurt least."""
+    now = monotonic()
+    try:
+        ordered = build_instance(problem, contiguous=True)
+        pipeline = _pipeline(ordered, now + _START_PART * (deadline_s - now))
+    except InfeasibleError:  # only of the order, which a free placement need not keep
+        pipeline = Found(None, inf, inf)
+    if pipeline.assignment is not None:
+        device = {
+            layer: number
+            for layers, number in zip(ordered.layers, pipeline.assignment, strict=True)
+            for layer in layers
+        }
+        return tuple(device[layers[0]] for layers in instance.layers)
+    loads = Loads(instance, [NOWHERE] * instance.n)
+    loads.settle(sorted(range(instance.n), key=lambda block: -instance.sizes[block]))
+    found = tuple(loads.device)
+    return found if instance.period_s(found) < inf else None
