@@ -54,6 +54,8 @@ class Context:
     """The way in which the layer shall be computed; None leaves it to the cost model."""
     offers: tuple[Offer, ...] = ()
     """The ways in which it can be computed, cheapest first; the first decision of a layer."""
+    chosen: Choice | None = None
+    """What the latest decision came to."""
 
     def choose(self, offers: Iterable[Offer]) -> Choice:
         """What is wanted if it is on offer, else what costs least. A layer has one such decision;
@@ -62,7 +64,8 @@ class Context:
         ranked = tuple(sorted(offers, key=lambda offer: offer.cost))
         first, self.offers = not self.offers, self.offers or ranked
         wanted = [o.choice for o in ranked if first and o.choice == self.wanted]
-        return wanted[0] if wanted else ranked[0].choice
+        self.chosen = wanted[0] if wanted else ranked[0].choice
+        return self.chosen
 
     def choose_tile(self, channels: int, space: int, depth: int, contiguous: bool) -> Tile:
         """The register tile of a blocked product; see `ranked_tiles`."""
@@ -73,7 +76,7 @@ class Context:
     @property
     def order(self) -> Order:
         """The chosen order of tiles."""
-        return self.wanted.order if self.wanted else ""
+        return self.chosen.order if self.chosen else ""
 
     def tensor(self, value: object) -> te.Tensor:
         """The tensor expression of an fx argument."""
