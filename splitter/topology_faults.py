@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import networkx as nx
 
+from splitter.constraint_faults import constraint_faults
 from splitter.suggest import did_you_mean
 from splitter.topology import PROCESSORS, Card, Device, Link, Topology
 
@@ -132,15 +133,7 @@ def _reference_faults(topology: Topology) -> Iterator[str]:
             yield f'the {what} of "{tensor}" is given twice; keep one'
         for tensor, device in pairs:
             yield from _unknown(topology, f'{what} of "{tensor}"', device)
-    limits = topology.constraints
-    if not all(pattern.strip() for pattern, _ in (*limits.pins, *limits.bans)):
-        yield "a pin or ban has an empty pattern; name a layer, or remove it"
-    for pattern, device in limits.pins:
-        yield from _unknown(topology, f'pin of "{pattern}"', device)
-    for pattern, device in limits.bans:
-        yield from _unknown(topology, f'ban of "{pattern}"', device)
-    if limits.max_sent_bytes is not None and limits.max_sent_bytes < 0:
-        yield f"max_sent_mb = {limits.max_sent_bytes / 1e6:g}: must not be below 0"
+    yield from constraint_faults(topology.constraints, topology)
 
 
 def _reach_faults(topology: Topology) -> Iterator[str]:

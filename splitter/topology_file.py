@@ -4,32 +4,29 @@ The format is described in docs/topologies.md.
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import tomli_w
 
+from splitter.constraints_file import constraints_document, constraints_of
 from splitter.errors import TopologyError
 from splitter.files import write_whole
 from splitter.suggest import did_you_mean
-from splitter.topology import Card, Constraints, Device, Link, Topology
+from splitter.toml_file import GIGA, MEGA, MICRO, MILLI, NANO, read_toml, refuse, scaled
+from splitter.topology import Card, Device, Link, Topology
 from splitter.topology_faults import card_faults, topology_faults
 from splitter.topology_schema import (
     CardTable,
-    ConstraintTable,
     DeviceTable,
     TopologyTable,
-    read_table,
 )
 
 _DATA = "topologies"
-_GIGA, _MEGA = Decimal(10) ** 9, Decimal(10) ** 6
-_MILLI, _MICRO, _NANO = Decimal(10) ** -3, Decimal(10) ** -6, Decimal(10) ** -9
 _BYTES_PER_MBIT = Decimal(125_000)
 
 
@@ -57,10 +54,10 @@ def load_topology(name_or_path: str | Path) -> Topology:
         file: Traversable = Path(name_or_path)
     else:
         file = _shipped(str(name_or_path), resources.files(_DATA), "topology")
-    table = _parsed(file, TopologyTable)
+    table = read_toml(file, TopologyTable, TopologyError)
     cards = _cards(file, table)
-    topology = _topology(table, cards)
-    _refuse(file, topology_faults(topology))
+    topology = _topology(f"{file.name}:", table, cards)
+    refuse(file, topology_faults(topology), TopologyError)
     return topology
 
 
@@ -74,8 +71,8 @@ def load_card(name_or_path: str | Path) -> Card:
         file: Traversable = Path(name_or_path)
     else:
         file = _shipped(str(name_or_path), resources.files(_DATA) / "devices", "card")
-    card = _card(file.name.removesuffix(".toml"), _parsed(file, CardTable))
-    _refuse(file, list(card_faults(card)))
+    card = _card(file.name.removesuffix(".toml"), read_toml(file, CardTable, TopologyError))
+    refuse(file, list(card_faults(card)), TopologyError)
     return card
 
 
@@ -87,7 +84,7 @@ def save_topology(topology: Topology, path: Path) -> None:
     Raises:
         TopologyError: ``topology`` is unsound, or the file cannot be written.
     """
-    _refuse(path, topology_faults(topology))
+    refuse(path, topology_faults(topology), TopologyError)
     text = tomli_w.dumps(_document(topology))
     try:
         write_whole(path, text)
@@ -115,40 +112,6 @@ def _shipped(name: str, folder: Traversable, what: str) -> Traversable:
         f'no {what} is called "{name}"{did_you_mean(name, known)} (shipped: {", ".join(known)};'
         f" for a file of your own give its path, e.g. ./{name or what}.toml)"
     )
-
-
-def _refuse(file: Traversable | Path, faults: list[str]) -> None:
-    if len(faults) == 1:
-        raise TopologyError(f"{file}: {faults[0]}")
-    if faults:
-        raise TopologyError(f"{file}: {len(faults)} faults:\n  " + "\n  ".join(faults))
-
-
-def _decimal(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # an exponent beyond Decimal's range; refused later as not finite
-        return Decimal("inf")
-
-
-_Table = TypeVar("_Table", TopologyTable, CardTable)
-
-
-def _parsed(file: Traversable, kind: type[_Table]) -> _Table:
-    try:
-        data = tomllib.loads(file.read_bytes().decode(), parse_float=_decimal)
-    except FileNotFoundError as error:
-        raise TopologyError(f"{file}: no such file") from error
-    except OSError as error:
-        raise TopologyError(f"{file}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise TopologyError(f"{file}: is not UTF-8 text: {error.reason}") from error
-    except (ValueError, RecursionError) as error:
-        raise TopologyError(f"{file}: is not valid TOML: {error}") from error
-    table, faults = read_table(kind, data)
-    _refuse(file, faults)
-    assert table is not None
-    return table
 
 
 def _cards(file: Traversable, table: TopologyTable) -> Mapping[str, Card]:
@@ -182,10 +145,10 @@ def _card(name: str, table: CardTable) -> Card:
         description=table.description,
         processor=table.processor,
         mcpu=table.mcpu,
-        macs_per_s=float(table.gmacs_per_s * _GIGA),
-        memory_bytes_per_s=float(table.memory_gb_per_s * _GIGA),
-        call_overhead_s=float(table.call_overhead_us * _MICRO),
-        memory_bytes=round(table.memory_mb * _MEGA),
+        macs_per_s=float(table.gmacs_per_s * GIGA),
+        memory_bytes_per_s=float(table.memory_gb_per_s * GIGA),
+        call_overhead_s=float(table.call_overhead_us * MICRO),
+        memory_bytes=round(table.memory_mb * MEGA),
         active_w=float(table.active_w),
         mattr=tuple(table.mattr),
         threads=table.threads,
@@ -193,7 +156,7 @@ def _card(name: str, table: CardTable) -> Card:
     )
 
 
-def _topology(table: TopologyTable, cards: Mapping[str, Card]) -> Topology:
+def _topology(where: str, table: TopologyTable, cards: Mapping[str, Card]) -> Topology:
     return Topology(
         name=table.name,
         description=table.description,
@@ -203,16 +166,17 @@ def _topology(table: TopologyTable, cards: Mapping[str, Card]) -> Topology:
                 source=source,
                 target=target,
                 bandwidth_bytes_per_s=float(link.bandwidth_mbit_s * _BYTES_PER_MBIT),
-                latency_s=float(link.latency_ms * _MILLI),
-                energy_j_per_byte=float(link.energy_nj_per_byte * _NANO),
+                latency_s=float(link.latency_ms * MILLI),
+                energy_j_per_byte=float(link.energy_nj_per_byte * NANO),
                 shared=link.shared or "",
+                dollars_per_byte=float(link.dollars_per_gb / GIGA),
             )
             for link in table.links
             for source, target in link.ends()
         ),
         source=table.input,
         sink=table.output,
-        constraints=_constraints(table.constraints, table.devices),
+        constraints=constraints_of(where, table.constraints, table.devices, table.links),
         sources=tuple(table.sources.items()),
         sinks=tuple(table.sinks.items()),
         replicas=table.replicas,
@@ -225,36 +189,15 @@ def _device(table: DeviceTable, card: Card) -> Device:
         card=card,
         memory_bytes=card.memory_bytes
         if table.memory_mb is None
-        else round(table.memory_mb * _MEGA),
+        else round(table.memory_mb * MEGA),
         threads=card.threads if table.threads is None else table.threads,
         host=table.host,
         port=table.port,
-    )
-
-
-def _constraints(table: ConstraintTable, devices: list[DeviceTable]) -> Constraints:
-    cap = table.max_sent_mb
-    return Constraints(
-        pins=(
-            *((rule.layers, rule.device) for rule in table.pins),
-            *((pattern, device.name) for device in devices for pattern in device.pin),
-        ),
-        bans=(
-            *((rule.layers, rule.device) for rule in table.bans),
-            *((pattern, device.name) for device in devices for pattern in device.ban),
-        ),
-        private_input=table.private_input,
-        max_sent_bytes=None if cap is None else round(cap * _MEGA),
+        dollars_per_hour=float(table.dollars_per_hour),
     )
 
 
 # --- writing
-
-
-def _scaled(value: float, unit: Decimal) -> int | Decimal:
-    """``value`` in ``unit``, with all the digits that reading it back needs."""
-    number = Decimal(repr(value)) / unit
-    return int(number) if number == number.to_integral_value() else number
 
 
 def _document(topology: Topology) -> dict[str, Any]:
@@ -265,7 +208,7 @@ def _document(topology: Topology) -> dict[str, Any]:
         "input": topology.source,
         "output": topology.sink,
         **_options_document(topology),
-        "constraints": _constraints_document(topology.constraints),
+        "constraints": constraints_document(topology.constraints),
         "devices": [_device_document(device) for device in topology.devices],
         "links": [_link_document(link) for link in topology.links],
         "cards": {name: _card_document(card) for name, card in cards.items()},
@@ -280,34 +223,31 @@ def _options_document(topology: Topology) -> dict[str, Any]:
     return document
 
 
-def _constraints_document(constraints: Constraints) -> dict[str, Any]:
-    document: dict[str, Any] = {"private_input": constraints.private_input}
-    if constraints.max_sent_bytes is not None:
-        document["max_sent_mb"] = _scaled(constraints.max_sent_bytes, _MEGA)
-    document["pins"] = [{"layers": p, "device": d} for p, d in constraints.pins]
-    document["bans"] = [{"layers": p, "device": d} for p, d in constraints.bans]
-    return document
-
-
 def _device_document(device: Device) -> dict[str, Any]:
     return {
         "name": device.name,
         "card": device.card.name,
-        "memory_mb": _scaled(device.memory_bytes, _MEGA),
+        "memory_mb": scaled(device.memory_bytes, MEGA),
         "threads": device.threads,
         "host": device.host,
         "port": device.port,
+        **_price("dollars_per_hour", device.dollars_per_hour, Decimal(1)),
     }
+
+
+def _price(key: str, dollars: float, unit: Decimal) -> dict[str, Any]:
+    return {key: scaled(dollars, unit)} if dollars else {}
 
 
 def _link_document(link: Link) -> dict[str, Any]:
     return {
         "from": link.source,
         "to": link.target,
-        "bandwidth_mbit_s": _scaled(link.bandwidth_bytes_per_s, _BYTES_PER_MBIT),
-        "latency_ms": _scaled(link.latency_s, _MILLI),
-        "energy_nj_per_byte": _scaled(link.energy_j_per_byte, _NANO),
+        "bandwidth_mbit_s": scaled(link.bandwidth_bytes_per_s, _BYTES_PER_MBIT),
+        "latency_ms": scaled(link.latency_s, MILLI),
+        "energy_nj_per_byte": scaled(link.energy_j_per_byte, NANO),
         **({"shared": link.shared} if link.shared else {}),
+        **_price("dollars_per_gb", link.dollars_per_byte, 1 / GIGA),
     }
 
 
@@ -319,9 +259,9 @@ def _card_document(card: Card) -> dict[str, Any]:
         "mattr": list(card.mattr),
         "threads": card.threads,
         "vector_bytes": card.vector_bytes,
-        "gmacs_per_s": _scaled(card.macs_per_s, _GIGA),
-        "memory_gb_per_s": _scaled(card.memory_bytes_per_s, _GIGA),
-        "call_overhead_us": _scaled(card.call_overhead_s, _MICRO),
-        "memory_mb": _scaled(card.memory_bytes, _MEGA),
-        "active_w": _scaled(card.active_w, Decimal(1)),
+        "gmacs_per_s": scaled(card.macs_per_s, GIGA),
+        "memory_gb_per_s": scaled(card.memory_bytes_per_s, GIGA),
+        "call_overhead_us": scaled(card.call_overhead_s, MICRO),
+        "memory_mb": scaled(card.memory_bytes, MEGA),
+        "active_w": scaled(card.active_w, Decimal(1)),
     }

@@ -47,6 +47,7 @@ def _text(value: object) -> str:
 _Positive = Annotated[Decimal, BeforeValidator(_positive)]
 _NotNegative = Annotated[Decimal, BeforeValidator(_not_negative)]
 _Text = Annotated[str, BeforeValidator(_text)]
+_Patterns = Annotated[list[_Text], Field(min_length=1)]
 
 
 class _Table(BaseModel):
@@ -78,8 +79,14 @@ class DeviceTable(_Table):
     threads: int | None = Field(default=None, ge=1, le=1024)
     host: _Text = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
+    dollars_per_hour: _NotNegative = Decimal(0)
     pin: list[_Text] = []
     ban: list[_Text] = []
+    reserve_mb: _NotNegative | None = None
+    max_energy_mj: _NotNegative | None = None
+    drained: bool = False
+    optional: bool = False
+    relay: bool = True
 
 
 class LinkTable(_Table):
@@ -92,6 +99,8 @@ class LinkTable(_Table):
     latency_ms: _NotNegative
     energy_nj_per_byte: _NotNegative = Decimal(0)
     shared: _Text | None = None
+    dollars_per_gb: _NotNegative = Decimal(0)
+    max_mb: _NotNegative | None = None
 
     @model_validator(mode="after")
     def _names_two_ends(self) -> Self:
@@ -121,13 +130,58 @@ class RuleTable(_Table):
     device: _Text
 
 
+class LinkCapTable(_Table):
+    """One entry of ``link_caps``."""
+
+    source: _Text = Field(alias="from")
+    target: _Text = Field(alias="to")
+    max_mb: _NotNegative
+
+
+class EnergyCapTable(_Table):
+    """One entry of ``energy_caps``."""
+
+    device: _Text
+    max_mj: _NotNegative
+
+
+class ReserveTable(_Table):
+    """One entry of ``reserves``."""
+
+    device: _Text
+    memory_mb: _NotNegative
+
+
+class AtMostTable(_Table):
+    """Caps on the plan's figures."""
+
+    latency_ms: _NotNegative | None = None
+    period_ms: _NotNegative | None = None
+    energy_mj: _NotNegative | None = None
+    memory_mb: _NotNegative | None = None
+    dollars: _NotNegative | None = None
+
+
 class ConstraintTable(_Table):
-    """The ``[constraints]`` table."""
+    """The ``[constraints]`` table, or a file of rules."""
 
     private_input: bool = False
+    contiguous: bool = False
     max_sent_mb: _NotNegative | None = None
+    max_devices: int | None = Field(default=None, ge=1)
+    max_cuts: int | None = Field(default=None, ge=0)
     pins: list[RuleTable] = []
     bans: list[RuleTable] = []
+    together: list[_Patterns] = []
+    apart: list[_Patterns] = []
+    drained: list[_Text] = []
+    no_relay: list[_Text] = []
+    without: list[_Text] = []
+    optional: list[_Text] = []
+    link_caps: list[LinkCapTable] = []
+    energy_caps: list[EnergyCapTable] = []
+    reserves: list[ReserveTable] = []
+    at_most: AtMostTable = AtMostTable()
 
 
 class TopologyTable(_Table):
@@ -146,14 +200,18 @@ class TopologyTable(_Table):
     cards: dict[str, CardTable] = {}
 
 
-T = TypeVar("T", bound=_Table)
+T = TypeVar("T", bound=BaseModel)
 
-_PARTS: Mapping[str, type[_Table]] = {
+_PARTS: Mapping[str, type[BaseModel]] = {
     "devices": DeviceTable,
     "links": LinkTable,
     "cards": CardTable,
     "pins": RuleTable,
     "bans": RuleTable,
+    "link_caps": LinkCapTable,
+    "energy_caps": EnergyCapTable,
+    "reserves": ReserveTable,
+    "at_most": AtMostTable,
     "constraints": ConstraintTable,
 }
 
@@ -166,7 +224,7 @@ def read_table(kind: type[T], data: Mapping[str, Any]) -> tuple[T | None, list[s
         return None, [_in_words(kind, data, dict(detail)) for detail in error.errors()]
 
 
-def _in_words(kind: type[_Table], data: Mapping[str, Any], detail: dict[str, Any]) -> str:
+def _in_words(kind: type[BaseModel], data: Mapping[str, Any], detail: dict[str, Any]) -> str:
     place: tuple[str | int, ...] = detail["loc"]
     where = _where(data, place)
     if detail["type"] == "extra_forbidden":
@@ -179,7 +237,7 @@ def _in_words(kind: type[_Table], data: Mapping[str, Any], detail: dict[str, Any
         complaint = str(detail["ctx"]["error"])
     else:
         complaint = detail["msg"].replace("Input should", "must").replace("be a valid", "be a")
-    return f"{where} = {_shown(detail['input'])}: {complaint}"
+    return f"{where} = {shown(detail['input'])}: {complaint}"
 
 
 def _where(data: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
@@ -193,21 +251,22 @@ def _where(data: Mapping[str, Any], place: tuple[str | int, ...]) -> str:
             here = None
         if isinstance(key, int):
             name = here.get("name") if isinstance(here, dict) else None
-            words[-1] += f" {key + 1}" + (f" ({_shown(name)})" if name else "")
+            words[-1] += f" {key + 1}" + (f" ({shown(name)})" if name else "")
         else:
             words.append(key)
     return ", ".join(words) or "the file"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as the file has it, cut at 80 characters."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_shown(item)}" for key, item in value.items())[:80] + "}"
+        return "{" + ", ".join(f"{key} = {shown(item)}" for key, item in value.items())[:80] + "}"
     if isinstance(value, str):
         return '"' + value[:80] + '"'
     return str(value)[:80]
 
 
-def _keys(kind: type[_Table], place: tuple[str | int, ...]) -> list[str]:
+def _keys(kind: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
     """Keys allowed at ``place``."""
     for part in place[:-1]:
         kind = _PARTS.get(part, kind) if isinstance(part, str) else kind

@@ -31,7 +31,9 @@ def draw(topology: Topology) -> RenderableType:
 
 def to_dict(topology: Topology) -> dict[str, Any]:
     """JSON form, in SI units under the field names of `splitter.topology`."""
-    return asdict(topology)
+    document = asdict(topology)
+    del document["constraints"]["origins"]  # where a rule was written is no part of it
+    return document
 
 
 def _tree(topology: Topology) -> Tree:
@@ -145,6 +147,10 @@ def _constraint_lines(constraints: Constraints) -> Iterator[str]:
         yield f"layers {pattern} run on {device}"
     for pattern, device in constraints.bans:
         yield f"layers {pattern} never run on {device}"
+    told = ("private_input", "max_sent_bytes", "pins", "bans")
+    for rule in constraints.listed():
+        if rule.key[0] not in told:
+            yield f"rule: {rule.words}"
 
 
 def _bytes(size: int) -> str:

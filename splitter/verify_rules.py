@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from graphlib import CycleError, TopologicalSorter
 from itertools import combinations
 
 from splitter.constraints import Constraints
@@ -23,6 +24,7 @@ def rule_faults(
         *_private(plan, graph, topology, rules),
         *_company(plan, rules),
         *_counts(plan, graph, rules),
+        *_pipeline(plan, graph, rules),
         *_passing(plan, topology, rules),
         *_bytes(plan, rules),
         *_caps(plan, topology, costs, rules),
@@ -99,6 +101,24 @@ def _counts(plan: Plan, graph: Graph, rules: Constraints) -> Iterator[str]:
     }
     if len(cut) > rules.max_cuts:
         yield f"{len(cut)} tensors are cut, more than {rules.max_cuts}"
+
+
+def _pipeline(plan: Plan, graph: Graph, rules: Constraints) -> Iterator[str]:
+    if not rules.contiguous:
+        return
+    maker = {tensor: layer for layer in graph.layers for tensor in layer.outputs}
+    follows: dict[str, set[str]] = defaultdict(set)
+    for layer in graph.layers:
+        for tensor in layer.inputs:
+            before = maker.get(tensor)
+            if before is None or "backward" in (before.kind, layer.kind):
+                continue
+            if plan.placement[before.name] != plan.placement[layer.name]:
+                follows[plan.placement[layer.name]].add(plan.placement[before.name])
+    try:
+        tuple(TopologicalSorter(follows).static_order())
+    except CycleError as error:
+        yield f"no order of the devices makes a pipeline: {' -> '.join(error.args[1])}"
 
 
 def _passing(plan: Plan, topology: Topology, rules: Constraints) -> Iterator[str]:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from splitter.constraints import Constraints
+from splitter.constraints_file import load_constraints, parse_rule
 from splitter.errors import UsageError
-from splitter.topology import Constraints
 
 
 class Goal(StrEnum):
@@ -16,6 +17,9 @@ class Goal(StrEnum):
     LATENCY = "latency"
     THROUGHPUT = "throughput"
     ENERGY = "energy"
+    MEMORY = "memory"
+    SENT = "sent"
+    DOLLARS = "dollars"
 
 
 Model = Annotated[
@@ -54,6 +58,17 @@ MaxSent = Annotated[
     float | None,
     typer.Option("--max-sent-mb", help="Cap on the megabytes all links carry per request."),
 ]
+Rules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rule",
+        help="One line of a rules file: 'max_devices = 2', 'drained = [\"hub\"]', "
+        "'at_most.latency_ms = 50' ... (docs/constraints.md). Repeatable.",
+    ),
+]
+RulesFile = Annotated[
+    Path | None, typer.Option("--rules", help="A .toml file of rules that hold besides.")
+]
 Slots = Annotated[int, typer.Option(help="Requests in flight for which memory is reserved.", min=1)]
 TimeLimit = Annotated[
     float, typer.Option("--time-limit", help="Seconds after which the search stops.", min=0.1)
@@ -90,28 +105,44 @@ def parse_shapes(given: list[str] | None) -> dict[str, tuple[int, ...]]:
 
 
 def parse_constraints(
-    pins: list[str] | None, bans: list[str] | None, private_input: bool, max_sent_mb: float | None
+    pins: list[str] | None,
+    bans: list[str] | None,
+    private_input: bool,
+    max_sent_mb: float | None,
+    rules: list[str] | None,
+    rules_file: Path | None,
 ) -> Constraints:
     """The constraints that the options ask for.
 
     Raises:
-        UsageError: an entry is not LAYERS=DEVICE, or the cap is negative.
+        UsageError: an entry is not LAYERS=DEVICE, a rule or a rules file is malformed, or the cap
+            is negative.
     """
     if max_sent_mb is not None and max_sent_mb < 0:
         raise UsageError(f"--max-sent-mb {max_sent_mb}: give 0 or more")
-    return Constraints(
-        pins=_pairs("--pin", pins),
-        bans=_pairs("--ban", bans),
-        private_input=private_input,
-        max_sent_bytes=None if max_sent_mb is None else round(max_sent_mb * 1e6),
-    )
+    found = load_constraints(rules_file) if rules_file is not None else Constraints()
+    for text in rules or []:
+        found += parse_rule(text, "--rule")
+    found += _pairs("--pin", "pins", pins) + _pairs("--ban", "bans", bans)
+    if private_input:
+        found += Constraints(
+            private_input=True, origins={("private_input", True): "--private-input"}
+        )
+    if max_sent_mb is not None:
+        size = round(max_sent_mb * 1e6)
+        origins = {("max_sent_bytes", size): f"--max-sent-mb {max_sent_mb:g}"}
+        found += Constraints(max_sent_bytes=size, origins=origins)
+    return found
 
 
-def _pairs(option: str, given: list[str] | None) -> tuple[tuple[str, str], ...]:
-    pairs: list[tuple[str, str]] = []
+def _pairs(option: str, field: str, given: list[str] | None) -> Constraints:
+    pairs: dict[tuple[str, str], str] = {}
     for text in given or []:
         layers, _, device = text.rpartition("=")
         if not layers or not device:
             raise UsageError(f"{option} {text}: write LAYERS=DEVICE, such as 'features.1*=phone'")
-        pairs.append((layers, device))
-    return tuple(pairs)
+        pairs[layers, device] = f"{option} {text}"
+    origins = {(field, pair): written for pair, written in pairs.items()}
+    if field == "pins":
+        return Constraints(pins=tuple(pairs), origins=origins)
+    return Constraints(bans=tuple(pairs), origins=origins)

@@ -162,6 +162,18 @@ class Problem:
         )
 
     @cached_property
+    def forward_edges(self) -> tuple[tuple[int, int], ...]:
+        """(producer, reader) of adjacent layers of which none is of kind ``backward``."""
+        forward = [layer.kind != "backward" for layer in self.graph.layers]
+        pairs = {
+            (wire.producer, reader)
+            for wire in self.wires
+            if not wire.is_input
+            for reader in wire.readers
+        }
+        return tuple(sorted((u, v) for u, v in pairs if forward[u] and forward[v]))
+
+    @cached_property
     def reads(self) -> tuple[tuple[int, ...], ...]:
         """Wire numbers that each layer reads."""
         number = {wire.name: i for i, wire in enumerate(self.wires)}

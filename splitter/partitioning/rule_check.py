@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 
+import networkx as nx
+
 from splitter.constraints import Key
 from splitter.partitioning.problem import Problem
 
@@ -63,7 +65,7 @@ def broken(problem: Problem, assignment: Sequence[int]) -> Iterator[tuple[Key, s
     Faults come one by one, so that the first settles a yes or no.
     """
     one = Checked(problem, assignment)
-    for check in (_misplaced, _scattered, _crowded, _counts, _ways, _bytes, _energy):
+    for check in (_misplaced, _scattered, _crowded, _counts, _pipeline, _ways, _bytes, _energy):
         yield from check(one)
 
 
@@ -140,6 +142,15 @@ def _counts(one: Checked) -> Iterator[tuple[Key, str]]:
     )
     if cuts > rules.max_cuts:
         yield ("max_cuts", rules.max_cuts), f"{cuts} tensors are cut"
+
+
+def _pipeline(one: Checked) -> Iterator[tuple[Key, str]]:
+    if not one.problem.constraints.contiguous:
+        return
+    edges = ((one.assignment[u], one.assignment[v]) for u, v in one.problem.forward_edges)
+    steps: nx.DiGraph[int] = nx.DiGraph((here, there) for here, there in edges if here != there)
+    if not nx.is_directed_acyclic_graph(steps):
+        yield ("contiguous", True), "tensors go back to a device that was left"
 
 
 def _ways(one: Checked) -> Iterator[tuple[Key, str]]:

@@ -22,6 +22,7 @@ def add_rules(model: PlacementModel) -> None:
     _add_device_count(model)
     _add_cut_count(model)
     _add_energy_caps(model)
+    _add_pipeline(model)
     for link, cap in model.problem.rules.link_caps:
         _add_byte_cap(model, [link], cap)
     if model.problem.constraints.max_sent_bytes is not None:
@@ -75,6 +76,24 @@ def _crosses(model: PlacementModel, producer: int, reader: int) -> Terms:
     """1 when the two layers run on different devices."""
     flow = model.flow[producer, reader]
     return {column: 1.0 for (home, there), column in flow.items() if home != there}
+
+
+def _add_pipeline(model: PlacementModel) -> None:
+    """Number the devices so that tensors between forward layers only go to higher numbers."""
+    problem = model.problem
+    if not problem.constraints.contiguous:
+        return
+    steps: dict[tuple[int, int], list[Terms]] = {}
+    for producer, reader in problem.forward_edges:
+        for (home, there), column in model.flow[producer, reader].items():
+            if home != there:
+                steps.setdefault((home, there), []).append({column: 1.0})
+    devices = sorted({device for step in steps for device in step})
+    order = {device: {model.milp.column(0.0, problem.m - 1.0): 1.0} for device in devices}
+    for (home, there), terms in steps.items():
+        goes = model.any_of(terms)
+        unless = combine(({ONE: 1.0}, -float(problem.m - 1)), (goes, float(problem.m)))
+        model.milp.at_least(order[there], combine((order[home], 1.0), (unless, 1.0)))
 
 
 def _add_energy_caps(model: PlacementModel) -> None:

@@ -145,6 +145,10 @@ def _facts(plan: Plan) -> Table:
     facts.add_row("proof", _proof(plan))
     facts.add_row("memory", f"for {plan.slots} request{'s' * (plan.slots != 1)} in flight")
     facts.add_row("costs", _sources(plan))
+    for rule in plan.rules:
+        facts.add_row("rule", Text(rule))
+    for left in plan.fallbacks:
+        facts.add_row("fallback", f"without {left.without}: {quantity(plan.objective, left.value)}")
     for flip in plan.flips:
         facts.add_row("flips", _flip(flip))
     if not plan.flips:

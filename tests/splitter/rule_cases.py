@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from random import Random
 
 import networkx as nx
@@ -63,6 +63,7 @@ def random_rule(random: Random, case: Case) -> Constraints:
         Constraints(no_relay=(device,)),
         Constraints(without=(device,)),
         Constraints(private_input=True),
+        Constraints(contiguous=True),
         Constraints(max_sent_bytes=random.randint(0, 300_000)),
     ]
     if case.topology.links:
@@ -151,11 +152,25 @@ def _sent_well(case: Case, placement: dict[str, str], found: Estimate) -> bool:
         not (rules.private_input and any(t.tensor in graph.inputs for t in transfers))
         and (rules.max_sent_bytes is None or found.sent_bytes <= rules.max_sent_bytes)
         and (rules.max_cuts is None or len(cut) <= rules.max_cuts)
+        and (not rules.contiguous or _is_pipeline(case, placement))
         and not any((t.tensor, t.source) in arrived and t.source in rules.no_relay
                     for t in transfers)
         and not (touched | ends) & set(rules.without)
         and all(carried.get((a, b), 0) <= cap for a, b, cap in rules.link_caps)
     )  # fmt: skip
+
+
+def _is_pipeline(case: Case, placement: dict[str, str]) -> bool:
+    """Whether some order of the devices sends every tensor forward."""
+    edges = {
+        (placement[maker.name], placement[reader.name])
+        for tensor, maker in case.graph.producer.items()
+        for reader in case.graph.consumers[tensor]
+    }
+    return any(
+        all(order.index(here) <= order.index(there) for here, there in edges)
+        for order in permutations(sorted(set(placement.values())))
+    )
 
 
 def _within_caps(rules: Constraints, found: Estimate) -> bool:

@@ -64,17 +64,34 @@ def test_too_little_memory(two: Path, refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        (["--pin", "first=a", "--pin", "f*=b"], "layer first cannot run on two devices at once"),
-        (["--pin", "first=a", "--ban", "*=a"], "layer first has nowhere to run: the pin 'first'"),
+        (["--pin", "first=a", "--pin", "f*=b"], "the pin of 'f*' to b (--pin f*=b); drop"),
+        (["--pin", "first=a", "--ban", "*=a"], "conflict: the pin of 'first' to a (--pin first=a)"),
         (["--ban", "first=a", "--ban", "first=b"], "first"),
         (["--private-input", "--pin", "first=b"], "first"),
-        (["--pin", "first=c"], "names a device that two does not have; did you mean"),
+        (["--pin", "first=c"], 'no device is called "c"'),
         (["--pin", "frist=a"], "the pattern 'frist' matches no layer of tiny; the nearest names"),
-        (["--max-sent-mb", "0", "--pin", "second=b"], "the cap of 0 MB sent"),
+        (["--max-sent-mb", "0", "--pin", "second=b"], "the cap of 0 MB sent (--max-sent-mb 0)"),
+        (["--rule", "drained = ['a', 'b']"], 'the draining of a (--rule drained: "a") and the'),
+        (["--rule", "without = ['x']"], "device to do without: no device is called"),
+        (["--rule", "at_most.latency_ms = 0"], "the limit of 0 ms on the latency"),
+        (["--rule", "link_caps = [{from='a', to='z', max_mb=1}]"], "there is no such link"),
     ],
 )
 def test_rules_that_contradict(rules: list[str], message: str, two: Path, refused: Refused) -> None:
     assert message in refused(PLAN_ERROR, "plan", TINY, "-t", two, *rules)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("--rule", "max_devices = 0", "--rule max_devices = 0: max_devices = 0: must be"),
+        ("--rule", "frist = 1", "frist is not a known key"),
+        ("--rule", "apart = [[", "is not valid TOML"),
+        ("--rules", "none.toml", "none.toml: no such file"),
+    ],
+)
+def test_malformed_rules(option: str, text: str, message: str, two: Path, refused: Refused) -> None:
+    assert message in refused(USAGE_ERROR, "plan", TINY, "-t", two, option, text)
 
 
 @pytest.mark.parametrize(
