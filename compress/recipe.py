@@ -20,9 +20,10 @@ A layer follows the first rule of each family that matches it: one of low rank, 
 the layer or for the factors it became. ``keep`` leaves it as it is, for both families.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,14 @@ class Recipe:
 
     def check(self, sites: Sequence[Site]) -> None:
         """Raise UsageError if a rule matches no layer or asks for what cannot be."""
+        factors = [
+            replace(site, weight=f"{site.layer}.{i}.weight", layer=f"{site.layer}.{i}")
+            for _, own in self.assigned(sites, "low rank")
+            for site in own
+            for i in (0, 1)
+        ]
         for rule in self.rules:
-            for site in chosen_sites(sites, [rule.layers]):
+            for site in chosen_sites([*sites, *factors], [rule.layers]):
                 if rule.method is None or not _applies_first(self.rules, rule, site):
                     continue
                 fault = rule.method.fault_of(site)
@@ -83,17 +90,9 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The text that `from_toml` reads."""
-        rules = [
-            {"layers": rule.layers, "method": KEEP}
-            if rule.method is None
-            else {
-                "layers": rule.layers,
-                "method": rule.method.name,
-                **settings_of(rule.method),
-            }
-            for rule in self.rules
-        ]
-        return tomli_w.dumps({"version": VERSION, "rules": rules})
+        tables = [{"layers": rule.layers, **_method_table(rule.method)} for rule in self.rules]
+        rules = "".join(f"\n[[rules]]\n{tomli_w.dumps(table)}" for table in tables)
+        return tomli_w.dumps({"version": VERSION}) + rules
 
     @classmethod
     def from_toml(cls, text: str, source: str = "the recipe") -> "Recipe":
@@ -119,6 +118,22 @@ class Recipe:
         return cls(tuple(_rule(item, f"{source}, rule {i + 1}") for i, item in enumerate(rules)))
 
 
+def recipe_for(method: Method, sites: Sequence[Site]) -> Recipe:
+    """One method for the layers it compresses by default, written out shortly."""
+    chosen = {site.weight for site in method.default_sites(sites)}
+    inside = [s for s in sites if s.weight in chosen]
+    outside = [s for s in sites if s.weight not in chosen]
+    if len(inside) <= len(outside) + 1:
+        return Recipe(tuple(Rule(exactly(s.layer), method) for s in inside))
+    kept = tuple(Rule(exactly(s.layer), None) for s in outside)
+    return Recipe((*kept, Rule("*", method)))
+
+
+def exactly(layer: str) -> str:
+    """The pattern that only ``layer`` matches."""
+    return re.sub(r"([*?[])", r"[\1]", layer)
+
+
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a file.
 
@@ -132,6 +147,12 @@ def read_recipe(path: Path) -> Recipe:
     except UnicodeDecodeError as error:
         raise UsageError(f"the recipe {path} is not text; write it as TOML") from error
     return Recipe.from_toml(text, str(path))
+
+
+def _method_table(method: Method | None) -> dict[str, Any]:
+    if method is None:
+        return {"method": KEEP}
+    return {"method": method.name, **settings_of(method)}
 
 
 def _rule(item: Any, where: str) -> Rule:

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from splitter import __version__
 from splitter.cli.compile import compile_command
+from splitter.cli.compress import compress_command
 from splitter.cli.inspect import inspect_command
 from splitter.cli.plan import plan_command
 from splitter.cli.profile import profile_command
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command("plan")(plan_command)
 app.command("compile")(compile_command)
+app.command("compress")(compress_command)
 app.command("run")(run_command)
 app.command("profile")(profile_command)
 app.command("topology")(topology_command)
