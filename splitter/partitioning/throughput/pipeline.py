@@ -5,13 +5,11 @@ stages disagree, the block is either where one of its neighbours is, and so one 
 none of them is: each case is a tighter problem of the same kind.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
-from math import inf
+from math import inf, prod
 from time import monotonic
-
-import numpy as np
 
 from splitter.partitioning.throughput.chain import Chain, best_chain
 from splitter.partitioning.throughput.contract import merged
@@ -29,6 +27,8 @@ ROUNDING = 1e-9
 """Relative difference of two periods that counts as none."""
 _CELLS = 4e8
 """Most entries of the tables of one dynamic programme, to bound memory."""
+_LISTED = 4_000
+"""Down-sets up to which loose blocks simply take part in them, as blocks that no order binds."""
 
 Parts = tuple[frozenset[int], ...]
 
@@ -50,14 +50,14 @@ def split_in_order(instance: Instance) -> Found:
         tables = StageTables(instance, order, prefixes(order))
         chain = best_chain(tables, inf, inf).best
         if chain is not None:
-            assignment = complete(instance, order, chain)
+            assignment = on_devices(instance, order, chain)
             value_s = instance.period_s(assignment)
             if value_s < best.value_s:
                 best = Found(assignment, value_s, 0.0)
     return best
 
 
-def complete(instance: Instance, order: Order, chain: Chain) -> Assignment:
+def on_devices(instance: Instance, order: Order, chain: Chain) -> Assignment:
     """The chain's stages on devices, and each loose block where it hurts least."""
     device = [NOWHERE] * instance.n
     before = 0
@@ -127,61 +127,76 @@ class PipelineSearch:
         """Solve one case, and split it if its bound leaves something to find."""
         instance, new = merged(self.instance, case.parts)
         order = order_of(instance)
-        masks = self._downsets(instance, order)
+        masks = all_downsets(order, self._most(instance))
         if masks is None:
-            self.open_s = min(self.open_s, case.bound_s)
+            self._give_up(case.bound_s)
+            return []
+        subsets = len(masks) << min(64, sum(1 for _ in instance.loose()))
+        if subsets <= _LISTED:
+            self._list_all(instance, new, case.bound_s)
             return []
         tables = StageTables(instance, order, masks, {new[block] for block in case.apart})
+        chain, complete = self._chain(tables, case.bound_s)
+        if chain is None:
+            return []
+        assignment = on_devices(instance, order, chain)
+        self._offer([assignment[new[block]] for block in range(self.instance.n)])
+        bound_s = max(case.bound_s, chain.value_s)
+        if not complete or bound_s >= self._limit_s():
+            return []
+        block = _most_disputed(tables, chain, assignment)
+        if block is not None:
+            return list(_children(case, instance, block, bound_s))
+        if subsets <= self._most(instance):
+            self._list_all(instance, new, bound_s)
+        else:
+            self._give_up(bound_s)
+        return []
+
+    def _list_all(self, instance: Instance, new: tuple[int, ...], bound_s: float) -> None:
+        """Solve with every loose block as one that no order binds: exact, if they are few."""
+        listed = replace(instance, ordered=frozenset(range(instance.n)))
+        order = order_of(listed)
+        masks = all_downsets(order, self._most(listed))
+        if masks is None:
+            self._give_up(bound_s)
+            return
+        chain, _ = self._chain(StageTables(listed, order, masks), bound_s)
+        if chain is not None:
+            assignment = on_devices(listed, order, chain)
+            self._offer([assignment[new[block]] for block in range(self.instance.n)])
+
+    def _chain(self, tables: StageTables, bound_s: float) -> tuple[Chain | None, bool]:
+        """The best chain below what is known, and whether all were looked at."""
         result = best_chain(tables, self._limit_s(), self.deadline_s)
         if not result.complete:
-            self.open_s = min(self.open_s, case.bound_s)
-        if result.best is None:
-            return []
-        assignment = complete(instance, order, result.best)
-        self._offer([assignment[new[block]] for block in range(self.instance.n)])
-        bound_s = max(case.bound_s, result.best.value_s) if result.complete else case.bound_s
-        if not result.complete or bound_s >= self._limit_s():
-            return []
-        return self._children(case, tables, result.best, assignment, bound_s)
+            self._give_up(bound_s)
+        return result.best, result.complete
 
-    def _downsets(self, instance: Instance, order: Order) -> list[int] | None:
-        states = float(np.prod([len(group.devices) + 1.0 for group in instance.groups]))
-        per_set = order.n + len(instance.nets) * 2 + 14 * states
-        return all_downsets(order, int(_CELLS / per_set))
+    def _give_up(self, bound_s: float) -> None:
+        self.open_s = min(self.open_s, bound_s)
+
+    def _most(self, instance: Instance) -> int:
+        """The number of down-sets whose tables still fit into memory."""
+        states = prod(len(group.devices) + 1 for group in instance.groups)
+        return int(_CELLS / (instance.n + 2 * len(instance.nets) + 14 * states))
 
     def _offer(self, assignment: Sequence[int]) -> None:
         value_s = self.instance.period_s(assignment)
         if value_s < self.best.value_s:
             self.best = Found(tuple(assignment), value_s, 0.0)
 
-    def _children(
-        self,
-        case: _Case,
-        tables: StageTables,
-        chain: Chain,
-        assignment: Assignment,
-        bound_s: float,
-    ) -> list[tuple[Parts, frozenset[int], float]]:
-        block = _most_disputed(tables, chain, assignment)
-        if block is None:
-            self.open_s = min(self.open_s, bound_s)
-            return []
-        instance = tables.instance
-        near = {end for net in instance.nets_of[block] for end in instance.nets[net].blocks}
-        own = case.parts[block]
-        children = [
-            (
-                tuple(
-                    part | own if i == end else part
-                    for i, part in enumerate(case.parts)
-                    if i != block
-                ),
-                case.apart,
-                bound_s,
-            )
-            for end in sorted(near - {block})
-        ]
-        return [*children, (case.parts, case.apart | {min(own)}, bound_s)]
+
+def _children(
+    case: _Case, instance: Instance, block: int, bound_s: float
+) -> Iterator[tuple[Parts, frozenset[int], float]]:
+    """``block`` with each of its neighbours, and with none."""
+    near = {end for net in instance.nets_of[block] for end in instance.nets[net].blocks}
+    own = case.parts[block]
+    for end in sorted(near - {block}):
+        joined = (part | own if i == end else part for i, part in enumerate(case.parts))
+        yield tuple(part for i, part in enumerate(joined) if i != block), case.apart, bound_s
+    yield case.parts, case.apart | {min(own)}, bound_s
 
 
 def _most_disputed(tables: StageTables, chain: Chain, assignment: Assignment) -> int | None:
