@@ -2,8 +2,9 @@
 
 Execution model (what `Estimate` predicts and the node program does): a device runs its layers one
 at a time in graph order; a layer starts when the device is free and its inputs have arrived; a
-tensor sent along a route takes the sum of its links' latency + bytes / bandwidth (store and
-forward); transfers overlap with computing and with one another. The inputs are on the source
+tensor sent along a route takes each link's latency + bytes / bandwidth (store and forward);
+transfers overlap with computing and with one another, but a link or shared medium carries one at a
+time, in the order in which they are ready (`splitter.timing`). The inputs are on the source
 device at time 0 and the latency is the moment the last output is on the sink device. The period
 is the largest time per request that any device computes or any link or shared medium transfers.
 Energy is computing time x active power + bytes x energy per byte; the price likewise.

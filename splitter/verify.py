@@ -43,10 +43,8 @@ def verify(
     faults += _loads(plan, graph, topology, costs)
     faults += _costs(plan, costs)
     faults += memory_faults(plan, graph, topology)
-    latency_s, dollars = (
-        request_seconds(plan, graph, topology, costs),
-        _price(plan, topology, costs),
-    )
+    latency_s = request_seconds(plan, graph, topology, costs)
+    dollars = _price(plan, topology, costs)
     faults += _figures(plan, topology, latency_s, sent, dollars)
     return faults + _proof(plan)
 

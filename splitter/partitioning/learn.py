@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 import networkx as nx
 
 from splitter.objective import Objective
 from splitter.partitioning.judge import over_budget, overfull
-from splitter.partitioning.limits import Crossing, Cuts, Floor, Refuted
+from splitter.partitioning.limits import Crossing, Cuts, Floor, Refuted, Slow
 from splitter.partitioning.problem import Assignment, Problem
-from splitter.partitioning.simulate import arrival_s, hops, memory_bytes, timing
+from splitter.partitioning.simulate import hops, memory_bytes, timing
 from splitter.schedule import node_schedules
+from splitter.timing import Run
 
 _NEARBY = 3
 """Distance in graph order within which parallel layers are kept apart from the outset."""
@@ -39,7 +41,14 @@ def learn_value(problem: Problem, objective: Objective, assignment: Assignment, 
 
 
 def _learn_overlaps(problem: Problem, assignment: Assignment, cuts: Cuts) -> Cuts:
-    return replace(cuts, exclusive=cuts.exclusive | overlaps(problem, assignment))
+    pairs = overlaps(problem, assignment) - cuts.exclusive
+    if pairs:
+        return replace(cuts, exclusive=cuts.exclusive | pairs)
+    found = timing(problem, assignment)
+    slow = Slow(assignment, found.latency_s)
+    if not found.run.waits or slow in cuts.slow:
+        return cuts
+    return replace(cuts, slow=(*cuts.slow, slow))
 
 
 def _learn_peak(problem: Problem, assignment: Assignment, cuts: Cuts) -> Cuts:
@@ -114,25 +123,18 @@ def likely_overlaps(problem: Problem) -> frozenset[tuple[int, int]]:
 
 def overlaps(problem: Problem, assignment: Sequence[int]) -> frozenset[tuple[int, int]]:
     """Pairs of layers of which the later waited only because its device was busy."""
-    times = timing(problem, assignment)
+    run = timing(problem, assignment).run
     found: set[tuple[int, int]] = set()
     running: dict[int, int] = {}
     for layer, device in enumerate(assignment):
         before = running.get(device)
-        if before is not None and _waited(problem, assignment, times.finish_s, layer):
+        if before is not None and _waited(problem, run, layer, device):
             found.add((before, layer))
         running[device] = layer
     return frozenset(found)
 
 
-def _waited(
-    problem: Problem, assignment: Sequence[int], finish: Sequence[float], layer: int
-) -> bool:
+def _waited(problem: Problem, run: Run, layer: int, device: int) -> bool:
     """Whether the inputs of ``layer`` had arrived before its device was free."""
-    device = assignment[layer]
-    ready = max(
-        (arrival_s(problem, assignment, finish, w, device) for w in problem.reads[layer]),
-        default=0.0,
-    )
-    start = finish[layer] - problem.compute[layer][device]
-    return ready < start - 1e-12
+    ready = max((run.there_s.get((w, device), inf) for w in problem.reads[layer]), default=0.0)
+    return ready < run.start_s[layer] - 1e-12

@@ -43,6 +43,14 @@ class Floor:
 
 
 @dataclass(frozen=True, slots=True)
+class Slow:
+    """Exactly this assignment takes so long, because tensors wait for one another on a link."""
+
+    assignment: tuple[int, ...]
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Cuts:
     """What earlier solutions taught."""
 
@@ -51,6 +59,7 @@ class Cuts:
     floors: tuple[Floor, ...] = ()
     exclusive: frozenset[tuple[int, int]] = frozenset()
     """Pairs of layers without a path between them that must not overlap on one device."""
+    slow: tuple[Slow, ...] = ()
 
 
 def memory_terms(model: PlacementModel, device: int, cuts: Cuts) -> list[Terms]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import networkx as nx
 
-from splitter.partitioning.limits import MIB, Cuts, changes, memory_terms
+from splitter.partitioning.limits import MIB, Cuts, Refuted, changes, memory_terms
 from splitter.partitioning.milp import ONE, Terms, combine
 from splitter.partitioning.model import PlacementModel
 from splitter.partitioning.problem import Problem
@@ -55,8 +55,43 @@ def _add_latency(model: PlacementModel, unit: float, cuts: Cuts, horizon: float)
         for device in range(problem.m):
             load = [(model.on(v, device), problem.compute[v][device] / unit) for v in between]
             milp.at_least(finish[last], combine((finish[first], 1), (compute[last], 1), *load))
+        _add_media(model, finish, compute, first, last, between, unit)
     _add_exclusive(model, finish, compute, cuts, horizon / unit)
+    for slow in cuts.slow:
+        same = combine(({ONE: 1.0}, 1), (changes(model, Refuted(slow.assignment, None)), -1))
+        milp.at_least(finish[END], combine((same, slow.latency_s / unit)))
     return finish[END]
+
+
+def _add_media(
+    model: PlacementModel,
+    finish: dict[int, Terms],
+    compute: dict[int, Terms],
+    first: int,
+    last: int,
+    between: tuple[int, ...],
+    unit: float,
+) -> None:
+    """From the end of the fork to the start of the join, a link carries all that is read between.
+
+    Only tensors that nobody else reads count: of the others it is open who causes the transfer.
+    """
+    problem = model.problem
+    inside = {first, *between}
+    readers = {*between, last}
+    loads: dict[str, list[tuple[Terms, float]]] = {}
+    for w, wire in enumerate(problem.wires):
+        born = START if wire.is_input else wire.producer
+        ends = {*wire.readers, *((END,) if wire.is_output else ())}
+        if born not in inside or not ends <= readers:
+            continue
+        for (_, link), term in model.hop[w].items():
+            one = problem.links[link]
+            loads.setdefault(one.medium, []).append((term, one.busy_s(wire.bytes) / unit))
+    for load in loads.values():
+        if len(load) > 1:
+            begun = combine((finish[first], 1), (compute[last], 1))
+            model.milp.at_least(finish[last], combine((begun, 1), *load))
 
 
 def _travel(

@@ -15,6 +15,7 @@ from splitter.memory import NODE_OVERHEAD_BYTES, aligned
 from splitter.objective import Objective, as_objective
 from splitter.partitioning.routes import RouteTable
 from splitter.partitioning.rules import Rules, allowed_devices, memory_limits, resolve
+from splitter.timing import Hop
 from splitter.topology import SECONDS_PER_HOUR, Constraints, Link, Topology
 
 INPUT = -1
@@ -104,6 +105,27 @@ class Problem:
             if link.shared:
                 members.setdefault(link.shared, []).append(number)
         return tuple(tuple(numbers) for numbers in members.values())
+
+    @cached_property
+    def _medium_number(self) -> Mapping[str, int]:
+        return {name: i for i, name in enumerate(dict.fromkeys(k.medium for k in self.links))}
+
+    def link_hop(self, link: int, size_bytes: int) -> Hop:
+        """How a tensor of this size crosses a link."""
+        key = link, size_bytes
+        if key not in self._hops:
+            one = self.links[link]
+            self._hops[key] = Hop(
+                self.link_ends[link][1],
+                self._medium_number[one.medium],
+                one.busy_s(size_bytes),
+                one.latency_s,
+            )
+        return self._hops[key]
+
+    @cached_property
+    def _hops(self) -> dict[tuple[int, int], Hop]:
+        return {}
 
     @cached_property
     def link_ends(self) -> tuple[tuple[int, int], ...]:

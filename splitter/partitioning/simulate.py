@@ -1,12 +1,13 @@
 """What one assignment does: its memory, its timing, its transfers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from splitter.memory import NODE_OVERHEAD_BYTES, plan_memory
-from splitter.partitioning.problem import INPUT, Problem
+from splitter.partitioning.problem import Problem
 from splitter.schedule import node_schedules
+from splitter.timing import Hop, Place, Run, run_request
 
 
 def memory_bytes(problem: Problem, assignment: Sequence[int]) -> tuple[int, ...]:
@@ -32,47 +33,51 @@ class Timing:
     """When things happen in one assignment."""
 
     latency_s: float
-    start_s: tuple[float, ...]
-    finish_s: tuple[float, ...]
+    run: Run
 
 
 def timing(problem: Problem, assignment: Sequence[int]) -> Timing:
-    """The execution model: layers in graph order, one at a time per device; transfers overlap.
+    """The execution model of `splitter.timing`.
 
     The latency is infinite when two devices that must talk are not connected.
     """
-    free = [0.0] * problem.m
-    start, finish = [0.0] * problem.n, [0.0] * problem.n
-    for layer, device in enumerate(assignment):
-        ready = free[device]
-        for producer, routes in problem.feeds[layer]:
-            home = -1 - producer if producer < 0 else assignment[producer]
-            here = 0.0 if producer < 0 else finish[producer]
-            if home != device:
-                here += routes.seconds_from(home)[device]
-            if here > ready:
-                ready = here
-        start[layer] = ready
-        finish[layer] = free[device] = ready + problem.compute[layer][device]
-    outputs = (w for w, wire in enumerate(problem.wires) if wire.is_output)
-    latency = max(
-        (arrival_s(problem, assignment, finish, w, problem.wires[w].sink) for w in outputs),
-        default=0.0,
+    found = run_request(
+        assignment,
+        [row[device] for row, device in zip(problem.compute, assignment, strict=True)],
+        problem.reads,
+        problem.makes,
+        [(w, wire.source) for w, wire in enumerate(problem.wires) if wire.is_input],
+        _hops_by_place(problem, assignment),
     )
-    return Timing(latency, tuple(start), tuple(finish))
+    outputs = ((w, wire.sink) for w, wire in enumerate(problem.wires) if wire.is_output)
+    return Timing(max((found.there_s.get(place, inf) for place in outputs), default=0.0), found)
 
 
-def arrival_s(
-    problem: Problem, assignment: Sequence[int], finish: Sequence[float], w: int, device: int
-) -> float:
-    """When wire ``w`` is on ``device``; infinite when it cannot get there."""
-    wire = problem.wires[w]
-    home = problem.home(wire, assignment)
-    made = 0.0 if wire.producer == INPUT else finish[wire.producer]
-    if home == device:
-        return made
-    route = problem.routes[w].get((home, device))
-    return inf if route is None else made + route.seconds
+def _hops_by_place(problem: Problem, assignment: Sequence[int]) -> dict[Place, list[Hop]]:
+    """What leaves each device; hops without end are left out, so that their readers never run."""
+    found: dict[Place, list[Hop]] = {}
+    for w, wire in enumerate(problem.wires):
+        home = problem.home(wire, assignment)
+        targets = dict.fromkeys(assignment[reader] for reader in wire.readers)
+        if wire.is_output:
+            targets[wire.sink] = None
+        targets.pop(home, None)
+        if targets:
+            for link in _tree(problem, w, home, targets):
+                start, hop = problem.link_ends[link][0], problem.link_hop(link, wire.bytes)
+                found.setdefault((w, start), []).append(hop)
+    return found
+
+
+def _tree(problem: Problem, w: int, home: int, targets: Iterable[int]) -> Iterable[int]:
+    """Links on the routes from ``home``, each once."""
+    routes = problem.routes[w]
+    found: dict[int, None] = {}
+    for target in targets:
+        route = routes.get((home, target))
+        if route is not None:
+            found.update(dict.fromkeys(route.links))
+    return found
 
 
 def hops(problem: Problem, assignment: Sequence[int]) -> dict[tuple[int, int], None] | None:
