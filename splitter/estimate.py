@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from splitter.calls import calls_latency_s
 from splitter.costs import CostTable
 from splitter.graph import Graph
 from splitter.memory import NODE_OVERHEAD_BYTES, plan_memory
@@ -63,9 +64,13 @@ def latency_s(
 ) -> float:
     """Seconds from the inputs at the source to the last output at the sink.
 
+    On one computer with accelerators, which has neither, to the last end of any layer.
+
     Raises:
         networkx.NetworkXNoPath: two devices that must talk are not connected.
     """
+    if topology.is_one_computer:
+        return calls_latency_s(graph, topology, costs, placement)
     there_s = request_run(graph, topology, costs, placement).there_s
     tensor = {name: i for i, name in enumerate(graph.tensors)}
     device = {one.name: i for i, one in enumerate(topology.devices)}

@@ -14,6 +14,7 @@ from splitter.costs import CostTable
 from splitter.graph import Graph, Tensor
 from splitter.plan import Plan
 from splitter.topology import Constraints, Link, Topology
+from splitter.verify_calls import call_faults, computer_seconds
 from splitter.verify_memory import memory_faults
 from splitter.verify_rules import rule_faults
 from splitter.verify_timing import request_seconds
@@ -43,7 +44,9 @@ def verify(
     faults += _loads(plan, graph, topology, costs)
     faults += _costs(plan, costs)
     faults += memory_faults(plan, graph, topology)
-    latency_s = request_seconds(plan, graph, topology, costs)
+    faults += call_faults(plan, graph, topology)
+    ends = computer_seconds if topology.is_one_computer else request_seconds
+    latency_s = ends(plan, graph, topology, costs)
     dollars = _price(plan, topology, costs)
     faults += _figures(plan, topology, latency_s, sent, dollars)
     return faults + _proof(plan)

@@ -28,13 +28,13 @@ def build_instance(problem: Problem, *, contiguous: bool) -> Instance:
         PlanError: the topology or a rule does not go with this form of the problem.
         InfeasibleError: a block may run nowhere.
     """
-    _refuse(problem)
+    refuse(problem)
     graph = problem.graph
     layers = Instance(
         layers=tuple((layer.name,) for layer in graph.layers),
         sizes=tuple(float(graph.layer_weight_bytes(layer)) for layer in graph.layers),
         nets=tuple(_nets(graph)),
-        groups=_groups(problem),
+        groups=device_groups(problem),
         before=frozenset(_before(graph)) if contiguous else frozenset(),
         ordered=_ordered(graph) if contiguous else frozenset(),
     )
@@ -48,7 +48,12 @@ def build_instance(problem: Problem, *, contiguous: bool) -> Instance:
     return instance
 
 
-def _refuse(problem: Problem) -> None:
+def refuse(problem: Problem) -> None:
+    """Refuse what is not one computer, and rules that its plans do not know.
+
+    Raises:
+        PlanError: with what is wrong.
+    """
     roles = [device.role for device in problem.topology.devices]
     name = problem.topology.name
     if "node" in roles or roles.count("memory") != 1:
@@ -70,8 +75,12 @@ def _refuse(problem: Problem) -> None:
         )
 
 
-def _groups(problem: Problem) -> tuple[Group, ...]:
-    """Devices that compute, those with equal figures together."""
+def device_groups(problem: Problem) -> tuple[Group, ...]:
+    """Devices that compute, those with equal figures together.
+
+    Raises:
+        PlanError: an accelerator's links are missing or unequal.
+    """
     topology = problem.topology
     memory = next(device.name for device in topology.devices if device.role == "memory")
     found: dict[tuple[object, ...], list[str]] = defaultdict(list)
