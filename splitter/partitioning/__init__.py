@@ -39,6 +39,7 @@ def partition(
     time_limit_s: float = 30.0,
     placement: Mapping[str, str] | None = None,
     starts: Sequence[Mapping[str, str]] = (),
+    threads: int = 1,
 ) -> Plan:
     """The best placement of every layer, with its prediction, its proof and its alternatives.
 
@@ -52,6 +53,8 @@ def partition(
         time_limit_s: When the search stops and reports the gap that is left.
         placement: Device of each layer; given, it is only evaluated, and nothing is solved.
         starts: Known placements; the plan is no worse than the best of them that holds.
+        threads: Processors for the integer program of one computer with accelerators; all else
+            uses one, so that equal problems give equal plans.
 
     Raises:
         UsageError: an argument has an impossible value.
@@ -65,7 +68,8 @@ def partition(
     question = Question(graph, topology, costs, both, slots)
     _check_rules(question)
     if topology.is_one_computer:
-        plan = plan_one_computer(_posed(question), objective, time_limit_s, placement)
+        problem = _posed(question)
+        plan = plan_one_computer(problem, objective, time_limit_s, placement, threads)
         return _verified(plan, question)
     share_s = time_limit_s / (1 + len(both.optional))
     if placement is None:

@@ -41,6 +41,8 @@ class Milp:
     objective: Terms = field(default_factory=dict)
     relative_gap: float = RELATIVE_GAP
     """How close to the optimum a solution must be to count as optimal."""
+    threads: int = 1
+    """Processors that the solver may use; with one, equal problems give equal answers."""
 
     def column(self, lower: float = 0.0, upper: float = inf, *, integer: bool = False) -> int:
         """A new variable; returns its number."""
@@ -65,10 +67,10 @@ class Milp:
         """Minimise.
 
         ``start`` gives values of integer columns of a known solution.
-        One thread and a fixed seed, so that the same problem gives the same answer.
+        The seed is fixed, so that with one thread the same problem gives the same answer.
         """
         problem, columns = self._problem()
-        solver = _WarmHiGHS(start or {}, columns, time_limit_s, self.relative_gap)
+        solver = _WarmHiGHS(start or {}, columns, time_limit_s, self.relative_gap, self.threads)
         problem.solve(solver)
         return _result(problem.solverModel, columns)
 
@@ -109,11 +111,16 @@ class _WarmHiGHS(pulp.HiGHS):  # type: ignore[misc]
     """HiGHS with a starting solution, which PuLP's interface does not pass on."""
 
     def __init__(
-        self, start: Mapping[int, float], columns: list[Any], time_limit_s: float, gap: float
+        self,
+        start: Mapping[int, float],
+        columns: list[Any],
+        time_limit_s: float,
+        gap: float,
+        threads: int,
     ):
         super().__init__(
             msg=False,
-            threads=1,
+            threads=threads,
             timeLimit=max(time_limit_s, 0.01),
             gapRel=gap,
             gapAbs=0.0,

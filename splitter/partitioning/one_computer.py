@@ -24,6 +24,7 @@ def plan_one_computer(
     objective: Objective,
     time_limit_s: float,
     placement: Mapping[str, str] | None,
+    threads: int,
 ) -> Plan:
     """The best plan, or the one that ``placement`` describes; `splitter.verify` judges it.
 
@@ -38,7 +39,7 @@ def plan_one_computer(
         )
     began = monotonic()
     if placement is None:
-        solution = solve_period(problem, time_limit_s)
+        solution = solve_period(problem, time_limit_s, threads)
     else:
         solution = PeriodPlan(_ordered(problem, placement), inf, 0.0, "feasible")
     return _plan(problem, objective, solution, monotonic() - began)

@@ -29,11 +29,16 @@ class ProgramResult:
 
 
 def solve_program(
-    instance: Instance, start: Assignment | None, floor_s: float, time_limit_s: float
+    instance: Instance,
+    start: Assignment | None,
+    floor_s: float,
+    time_limit_s: float,
+    threads: int = 1,
 ) -> ProgramResult:
     """The best placement found in the time, from a known one, if any, and a known bound."""
     period_s = _horizon_s(instance) if start is None else instance.period_s(start)
     model = _Model(instance, period_s, floor_s)
+    model.milp.threads = threads
     result = model.milp.solve(time_limit_s, None if start is None else model.start(start))
     bound_s = min(max(result.bound * model.unit_s, floor_s), period_s)
     if result.status == "infeasible":

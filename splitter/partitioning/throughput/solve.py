@@ -41,7 +41,7 @@ class PeriodPlan:
     status: Literal["optimal", "feasible"]
 
 
-def solve_period(problem: Problem, time_limit_s: float = 30.0) -> PeriodPlan:
+def solve_period(problem: Problem, time_limit_s: float = 30.0, threads: int = 1) -> PeriodPlan:
     """The placement with the least period, a pipeline if the rules say ``contiguous``.
 
     Raises:
@@ -52,7 +52,11 @@ def solve_period(problem: Problem, time_limit_s: float = 30.0) -> PeriodPlan:
     deadline_s = monotonic() + time_limit_s
     contiguous = problem.constraints.contiguous
     instance = build_instance(problem, contiguous=contiguous)
-    found = _pipeline(instance, deadline_s) if contiguous else _free(problem, instance, deadline_s)
+    found = (
+        _pipeline(instance, deadline_s)
+        if contiguous
+        else _free(problem, instance, deadline_s, threads)
+    )
     if found.assignment is None and found.bound_s == inf:
         raise InfeasibleError(
             f"no placement of {problem.graph.name} fits into the accelerators of "
@@ -97,11 +101,11 @@ def _pipeline(instance: Instance, deadline_s: float) -> Found:
     return Found(smaller.spread(found.assignment), found.value_s, found.bound_s)
 
 
-def _free(problem: Problem, instance: Instance, deadline_s: float) -> Found:
+def _free(problem: Problem, instance: Instance, deadline_s: float, threads: int) -> Found:
     """The best placement: from a pipeline by local search, then the integer program."""
     best = _start(problem, instance, deadline_s)
     if best is None:
-        result = solve_program(instance, None, 0.0, deadline_s - monotonic())
+        result = solve_program(instance, None, 0.0, deadline_s - monotonic(), threads)
         if result.assignment is None:
             return Found(None, inf, result.bound_s if result.complete else 0.0)
         best = result.assignment
@@ -113,7 +117,7 @@ def _free(problem: Problem, instance: Instance, deadline_s: float) -> Found:
         return Found(best, best_s, best_s)
     smaller = contract(instance, best_s)
     left_s = max(0.1, deadline_s - monotonic())
-    result = solve_program(smaller.instance, smaller.shrunk(best), floor_s, left_s)
+    result = solve_program(smaller.instance, smaller.shrunk(best), floor_s, left_s, threads)
     if result.assignment is not None:
         found = smaller.spread(result.assignment)
         best = min(best, found, key=instance.period_s)
