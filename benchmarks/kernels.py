@@ -1,34 +1,41 @@
 """Compiled programs against ONNX Runtime: same model, input and threads, interleaved.
 
-    python -m benchmarks.kernels [--models NAME|FILE.onnx ...] [--threads 1,2] [--json F] [--layers]
+    python -m benchmarks.kernels [--models NAME|FILE.onnx ...] [--threads 1,2] [--json F]
+                                 [--layers] [--tune SECONDS | --untuned] [--warm]
 
 Ours runs as a bundle of one node, in its own process and by its own clock (the stage times of its
-trace); ONNX Runtime in a process of its own. Medians of at least 30 runs each after warm-up, taken
-in turns, so that a drift of the machine's speed meets both.
+trace); ONNX Runtime in a process of its own, which is stopped while it is not its turn, so that its
+spinning threads slow down nobody. Medians of 40 runs each after warm-up, taken in turns, so that
+a drift of the machine's speed meets both.
 """
 
 import argparse
 import json
 import math
+import os
+import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.table import Table
 
 import splitter
-from runtime.build.profile import profile_layers
+from benchmarks.layers import layer_rows
+from benchmarks.limits import Limits, measure_limits
+from benchmarks.peer import Peer, package_bytes
+from benchmarks.tables import layer_table, model_table
 from runtime.host.trace import NodeTrace, read_trace, trace_name
 from splitter import zoo
 from splitter.cli.console import err, out
+from splitter.cost.measured import cache_directory
 from splitter.program import Program
 from splitter.topology import Device, Topology
 from splitter.topology_file import load_card
@@ -49,27 +56,108 @@ ROUNDS, RUNS_PER_ROUND, WARM_UP = 10, 4, 3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__)
-    parser.add_argument("--models", nargs="+", default=list(MODELS))
-    parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--layers", action="store_true", help="where the time goes, per layer")
-    chosen = parser.parse_args()
-    threads = [int(text) for text in chosen.threads.split(",")]
+    chosen = arguments()
+    counts = [int(text) for text in chosen.threads.split(",")]
+    limits = {count: measure_limits(device(count)) for count in counts} if chosen.layers else {}
     rows: list[dict[str, Any]] = []
     for model in chosen.models:
         with tempfile.TemporaryDirectory() as scratch:
             program, onnx_file = prepare(model, Path(scratch))
-            for count in threads:
-                if chosen.layers:
-                    print_layers(program, count)
-                rows.append(measure(program, onnx_file, count, Path(scratch)))
+            for count in counts:
+                where = Path(scratch) / str(count)
+                where.mkdir()
+                rows.append(row(program, onnx_file, count, where, chosen, limits.get(count)))
                 err.print(f"{model} x{count}: {rows[-1]['ratio']:.2f}")
-    out.print(table_of(rows))
+    out.print(model_table(rows))
     ratio = geometric_mean([row["ratio"] for row in rows])
     out.print(f"geometric mean of ours / ONNX Runtime: {ratio:.3f}")
     if chosen.json:
         chosen.json.write_text(json.dumps({"rows": rows, "geomean_ratio": ratio}, indent=1) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kernels",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--models", nargs="+", default=list(MODELS), metavar="NAME|FILE.onnx")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--layers", action="store_true", help="where the time goes, per layer")
+    parser.add_argument("--warm", action="store_true", help="use kernels compiled before")
+    tuning = parser.add_mutually_exclusive_group()
+    tuning.add_argument("--tune", type=float, metavar="SECONDS", help="first, for every row")
+    tuning.add_argument("--untuned", action="store_true", help="as the cost model has it")
+    return parser.parse_args()
+
+
+def row(
+    program: Program,
+    onnx_file: Path,
+    threads: int,
+    folder: Path,
+    chosen: argparse.Namespace,
+    limits: Limits | None,
+) -> dict[str, Any]:
+    """One row: both on the same input with the same number of threads."""
+    local = device(threads)
+    topology = Topology("local", "one node", (local,), (), "local", "local")
+    placement = {layer.name: "local" for layer in program.graph.layers}
+    plan = splitter.partition(program, topology, placement=placement)
+    if chosen.tune is not None:
+        splitter.tune(program, plan, topology, chosen.tune)
+    with cold_cache(chosen.warm):
+        start_s = time.perf_counter()
+        bundle = splitter.compile(
+            program, plan, topology, folder / "bundle", tuned=not chosen.untuned
+        )
+        compile_s = time.perf_counter() - start_s
+    found = {
+        "model": program.graph.name,
+        "threads": threads,
+        **measure(program, bundle, onnx_file, threads, folder),
+        "compile_s": None if chosen.warm else compile_s,
+        "tune_s": chosen.tune,
+    }
+    if limits is not None:
+        layers = layer_rows(bundle.path / "nodes" / "local", program.graph, limits)
+        found |= {"layers": layers, "limits": asdict(limits)}
+        out.print(layer_table(found))
+    return found
+
+
+def measure(
+    program: Program, bundle: splitter.Bundle, onnx_file: Path, threads: int, folder: Path
+) -> dict[str, Any]:
+    """Times, memory and sizes of both."""
+    inputs = [value.numpy() for value in program.example_inputs]
+    named = dict(zip(program.graph.inputs, inputs, strict=True))
+    np.savez(folder / "inputs.npz", allow_pickle=False, **named)
+    with Peer(onnx_file, folder / "inputs.npz", threads) as peer:
+        begun_s = time.perf_counter()
+        with bundle.launch(trace_dir=folder) as deployment:
+            answer = deployment(*inputs)
+            first_answer_s = time.perf_counter() - begun_s
+            theirs = interleave(lambda: deployment(*inputs), peer)
+        reference, peer_peak_bytes = peer.outputs(folder), peer.ask("peak")
+    trace = read_trace(folder / trace_name("local"))
+    ours = stage_seconds(trace)[1 + WARM_UP :]
+    node = bundle.manifest.nodes["local"]
+    ours_s, theirs_s = statistics.median(ours), statistics.median(theirs)
+    return {
+        "ours_ms": ours_s * 1e3,
+        "onnxruntime_ms": theirs_s * 1e3,
+        "ratio": ours_s / theirs_s,
+        "max_abs_diff": largest_difference(answer, reference),
+        "peak_bytes": trace.peak_bytes,
+        "onnxruntime_peak_bytes": peer_peak_bytes,
+        "disk_bytes": node.program_bytes + node.weights_bytes,
+        "onnxruntime_disk_bytes": package_bytes("onnxruntime") + onnx_file.stat().st_size,
+        "first_answer_ms": first_answer_s * 1e3,
+        "onnxruntime_first_answer_ms": peer.first_answer_s * 1e3,
+        "runs": len(ours),
+    }
 
 
 def prepare(model: str, folder: Path) -> tuple[Program, Path]:
@@ -91,61 +179,31 @@ def prepare(model: str, folder: Path) -> tuple[Program, Path]:
     return program, path
 
 
-def card_name() -> str:
-    """The card of this machine."""
+def device(threads: int) -> Device:
+    """This machine."""
     flags = Path("/proc/cpuinfo").read_text()
-    return "x86_64_v4" if "avx512dq" in flags else "x86_64_v3"
+    name = "x86_64_v4" if "avx512dq" in flags else "x86_64_v3"
+    card = replace(load_card(name), threads=threads)
+    return Device("local", card, card.memory_bytes, threads)
 
 
-def measure(program: Program, onnx_file: Path, threads: int, folder: Path) -> dict[str, Any]:
-    """One row: both on the same input with the same number of threads."""
-    card = replace(load_card(card_name()), threads=threads)
-    device = Device("local", card, card.memory_bytes, threads)
-    topology = Topology("local", "one node", (device,), (), "local", "local")
-    placement = {layer.name: "local" for layer in program.graph.layers}
-    plan = splitter.partition(program, topology, placement=placement)
-    start = time.perf_counter()
-    bundle = splitter.compile(program, plan, topology, folder / f"bundle{threads}")
-    compile_s = time.perf_counter() - start
-    inputs = [value.numpy() for value in program.example_inputs]
-    np.savez(
-        folder / "inputs.npz",
-        allow_pickle=False,
-        **dict(zip(program.graph.inputs, inputs, strict=True)),
-    )
-    traces = folder / f"traces{threads}"
-    traces.mkdir()
-    with Peer(onnx_file, folder / "inputs.npz", threads) as peer:
-        begun = time.perf_counter()
-        with bundle.launch(trace_dir=traces) as deployment:
-            answer = deployment(*inputs)
-            first_answer_s = time.perf_counter() - begun
-            theirs = interleave(lambda: deployment(*inputs), peer)
-        reference = peer.outputs(folder)
-        peer_peak = peer.ask("peak")
-    trace = read_trace(traces / trace_name("local"))
-    ours = stage_seconds(trace)[1 + WARM_UP :]
-    answers = answer if isinstance(answer, tuple) else (answer,)
-    node = bundle.manifest.nodes["local"]
-    ours_s, theirs_s = statistics.median(ours), statistics.median(theirs)
-    return {
-        "model": program.graph.name,
-        "threads": threads,
-        "ours_ms": ours_s * 1e3,
-        "onnxruntime_ms": theirs_s * 1e3,
-        "ratio": ours_s / theirs_s,
-        "max_abs_diff": max(
-            float(np.abs(a.astype("f8") - b.astype("f8")).max())
-            for a, b in zip(answers, reference, strict=True)
-        ),
-        "peak_bytes": trace.peak_bytes,
-        "onnxruntime_peak_bytes": peer_peak,
-        "disk_bytes": node.program_bytes + node.weights_bytes,
-        "first_answer_ms": first_answer_s * 1e3,
-        "onnxruntime_first_answer_ms": peer.first_answer_s * 1e3,
-        "compile_s": compile_s,
-        "runs": len(ours),
-    }
+@contextmanager
+def cold_cache(warm: bool) -> Iterator[None]:
+    """No compiled kernels, but what tuning measured; nothing of the sort if ``warm``."""
+    if warm:
+        yield
+        return
+    usual, before = cache_directory(), os.environ.get("SPLITTER_CACHE")
+    with tempfile.TemporaryDirectory() as scratch:
+        if (usual / "tuning").is_dir():
+            shutil.copytree(usual / "tuning", Path(scratch) / "tuning")
+        os.environ["SPLITTER_CACHE"] = scratch
+        try:
+            yield
+        finally:
+            del os.environ["SPLITTER_CACHE"]
+            if before is not None:
+                os.environ["SPLITTER_CACHE"] = before
 
 
 def stage_seconds(trace: NodeTrace) -> list[float]:
@@ -156,107 +214,24 @@ def stage_seconds(trace: NodeTrace) -> list[float]:
     return [seconds[request] for request in sorted(seconds)]
 
 
-def interleave(ours: Any, peer: "Peer") -> list[float]:
+def interleave(ours: Any, peer: Peer) -> list[float]:
     """Run both in turns; ours times itself in its trace."""
     for _ in range(WARM_UP):
         ours()
-    peer.ask(f"run {WARM_UP}")
+    peer.run(WARM_UP)
     seconds: list[float] = []
     for _ in range(ROUNDS):
         for _ in range(RUNS_PER_ROUND):
             ours()
-        seconds += peer.ask(f"run {RUNS_PER_ROUND}")
+        seconds += peer.run(RUNS_PER_ROUND)
     return seconds
 
 
-class Peer:
-    """ONNX Runtime in its own process."""
-
-    def __init__(self, model: Path, inputs: Path, threads: int) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.ort_worker",
-            str(model),
-            str(inputs),
-            str(threads),
-        ]
-        started_at_s = time.time()
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.first_answer_s = float(self._answer()["answered_at_s"]) - started_at_s
-
-    def __enter__(self) -> "Peer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    def ask(self, line: str) -> Any:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def outputs(self, folder: Path) -> list[np.ndarray]:
-        arrays = np.load(self.ask(f"save {folder / 'outputs.npz'}"))
-        return [arrays[name] for name in sorted(arrays)]
-
-    def _answer(self) -> Any:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
-
-
-def print_layers(program: Program, threads: int) -> None:
-    """Where the time goes: each layer alone, slowest first."""
-    card = replace(load_card(card_name()), threads=threads)
-    seconds = profile_layers(program, card, threads)
-    table = Table(title=f"{program.graph.name}, {threads} thread(s)")
-    for heading in ("layer", "kind", "us", "GFLOP/s", "share"):
-        table.add_column(heading)
-    total = sum(seconds[layer.signature] for layer in program.graph.layers)
-    for layer in sorted(program.graph.layers, key=lambda x: -seconds[x.signature])[:25]:
-        s = seconds[layer.signature]
-        rate = f"{2 * layer.macs / s / 1e9:.0f}" if layer.macs else ""
-        table.add_row(layer.name, layer.kind, f"{s * 1e6:.0f}", rate, f"{s / total:.1%}")
-    out.print(table)
-
-
-def table_of(rows: list[dict[str, Any]]) -> Table:
-    table = Table()
-    headings = (
-        "model",
-        "threads",
-        "ours ms",
-        "ORT ms",
-        "ratio",
-        "diff",
-        "peak MB",
-        "ORT MB",
-        "first ms",
-        "ORT ms",
-    )
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "model" else "right")
-    for row in rows:
-        table.add_row(
-            row["model"],
-            str(row["threads"]),
-            f"{row['ours_ms']:.2f}",
-            f"{row['onnxruntime_ms']:.2f}",
-            f"{row['ratio']:.2f}",
-            f"{row['max_abs_diff']:.1e}",
-            f"{row['peak_bytes'] / 1e6:.1f}" if row["peak_bytes"] else "?",
-            f"{row['onnxruntime_peak_bytes'] / 1e6:.1f}",
-            f"{row['first_answer_ms']:.0f}",
-            f"{row['onnxruntime_first_answer_ms']:.0f}",
-        )
-    return table
+def largest_difference(answer: Any, reference: list[np.ndarray]) -> float:
+    """Largest absolute difference in any output."""
+    answers = answer if isinstance(answer, tuple) else (answer,)
+    pairs = zip(answers, reference, strict=True)
+    return max(float(np.abs(a.astype("f8") - b.astype("f8")).max(initial=0)) for a, b in pairs)
 
 
 def geometric_mean(values: list[float]) -> float:
