@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from time import monotonic
-from typing import get_args
 
-from splitter.constraint_faults import constraint_faults
 from splitter.costs import CostTable
-from splitter.errors import InfeasibleError, PlanError, UsageError
+from splitter.errors import InfeasibleError, PlanError
 from splitter.estimate import estimate
 from splitter.graph import Graph
 from splitter.memory import REQUEST_SLOTS
@@ -18,7 +15,8 @@ from splitter.partitioning.ilp import Solution, solve
 from splitter.partitioning.infeasible import Question, explain
 from splitter.partitioning.judge import broken_rules, value
 from splitter.partitioning.one_computer import plan_one_computer
-from splitter.partitioning.problem import Problem, build_problem
+from splitter.partitioning.posing import check_effort, problem_of, question_of
+from splitter.partitioning.problem import Problem
 from splitter.partitioning.simulate import memory_bytes
 from splitter.plan import Objective, Plan, Proof
 from splitter.schedule import transfers_of
@@ -62,20 +60,17 @@ def partition(
             found in time.
         InfeasibleError: no placement respects all limits; the message says what conflicts.
     """
-    _check(graph, objective, slots, time_limit_s)
-    _check_ends(graph, topology)
-    both = topology.constraints + (constraints or Constraints())
-    question = Question(graph, topology, costs, both, slots)
-    _check_rules(question)
+    check_effort(objective, time_limit_s)
+    question = question_of(graph, topology, costs, constraints, slots)
     if topology.is_one_computer:
         problem = _posed(question)
         plan = plan_one_computer(problem, objective, time_limit_s, placement, threads)
         return _verified(plan, question)
-    share_s = time_limit_s / (1 + len(both.optional))
+    share_s = time_limit_s / (1 + len(question.constraints.optional))
     if placement is None:
         problem, solution = _solved(question, objective, share_s, starts)
     else:
-        problem = _posed(question)
+        problem = problem_of(question)
         solution = _given(problem, objective, placement)
     left = fallbacks(question, lambda one: _solved(one, objective, share_s, ()))
     plan = replace(_plan(problem, objective, solution), fallbacks=left)
@@ -90,57 +85,13 @@ def _verified(plan: Plan, question: Question) -> Plan:
     return plan
 
 
-def _check(graph: Graph, objective: str, slots: int, time_limit_s: float) -> None:
-    if objective not in get_args(Objective):
-        near = get_close_matches(objective, get_args(Objective), n=1, cutoff=0.0)
-        raise UsageError(
-            f"unknown objective {objective!r}; did you mean {near[0]!r}? "
-            f"Known: {', '.join(get_args(Objective))}"
-        )
-    if slots < 1:
-        raise UsageError(f"slots is {slots}; at least one request must be in flight")
-    if not time_limit_s > 0:
-        raise UsageError(f"the time limit is {time_limit_s:g} s; give a positive number of seconds")
-    if not graph.layers:
-        raise PlanError(f"{graph.name} has no layers to place")
-
-
-def _check_ends(graph: Graph, topology: Topology) -> None:
-    """The topology's sources and sinks must name inputs and outputs of this model."""
-    for what, pairs, names in (
-        ("source", topology.sources, graph.inputs),
-        ("sink", topology.sinks, graph.outputs),
-    ):
-        for tensor, device in pairs:
-            if tensor not in names:
-                kind = "inputs" if what == "source" else "outputs"
-                raise PlanError(
-                    f"{topology.name} gives {device} as the {what} of {tensor!r}, which is none "
-                    f"of the {kind} of {graph.name}: {', '.join(names)}; rename or remove it"
-                )
-
-
-def _check_rules(question: Question) -> None:
-    """Rules must name devices of the topology and have possible values."""
-    for fault in constraint_faults(question.constraints, question.topology):
-        raise PlanError(f"{question.topology.name}: {fault}")
-
-
-def _posed(question: Question) -> Problem:
-    q = question
-    try:
-        return build_problem(q.graph, q.topology, q.costs, q.constraints, q.slots)
-    except InfeasibleError as error:
-        raise InfeasibleError(explain(question)) from error
-
-
 def _solved(
     question: Question,
     objective: Objective,
     time_limit_s: float,
     starts: Sequence[Mapping[str, str]],
 ) -> tuple[Problem, Solution]:
-    problem = _posed(question)
+    problem = problem_of(question)
     known = [problem.assignment(start) for start in starts]
     try:
         return problem, solve(problem, objective, time_limit_s, known)
