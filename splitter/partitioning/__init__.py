@@ -63,7 +63,7 @@ def partition(
     check_effort(objective, time_limit_s)
     question = question_of(graph, topology, costs, constraints, slots)
     if topology.is_one_computer:
-        problem = _posed(question)
+        problem = problem_of(question)
         plan = plan_one_computer(problem, objective, time_limit_s, placement, threads)
         return _verified(plan, question)
     share_s = time_limit_s / (1 + len(question.constraints.optional))
