@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runtime.host.bundle import Bundle
     from splitter.constraints import Constraints
+    from splitter.constraints_file import load_constraints
     from splitter.errors import SplitterError
     from splitter.graph import Graph, Layer, Tensor
-    from splitter.pipeline import compile, partition, profile, tune
+    from splitter.partitioning.contest import Contest
+    from splitter.partitioning.pareto.front import Front
+    from splitter.pipeline import compare, compile, pareto, partition, profile, tune
     from splitter.plan import Plan
     from splitter.program import Program
     from splitter.topology import Card, Device, Link, Topology
@@ -25,9 +28,12 @@ __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022 - by kind
     # what to do
+    "compare",
     "compile",
     "load",
+    "load_constraints",
     "load_topology",
+    "pareto",
     "partition",
     "profile",
     "trace",
@@ -36,7 +42,9 @@ __all__ = [  # noqa: RUF022 - by kind
     "Bundle",
     "Card",
     "Constraints",
+    "Contest",
     "Device",
+    "Front",
     "Graph",
     "Layer",
     "Link",
@@ -52,7 +60,9 @@ _HOME = {
     "Bundle": "runtime.host.bundle",
     "Card": "splitter.topology",
     "Constraints": "splitter.constraints",
+    "Contest": "splitter.partitioning.contest",
     "Device": "splitter.topology",
+    "Front": "splitter.partitioning.pareto.front",
     "Graph": "splitter.graph",
     "Layer": "splitter.graph",
     "Link": "splitter.topology",
@@ -61,9 +71,12 @@ _HOME = {
     "SplitterError": "splitter.errors",
     "Tensor": "splitter.graph",
     "Topology": "splitter.topology",
+    "compare": "splitter.pipeline",
     "compile": "splitter.pipeline",
     "load": "splitter.tracing.load",
+    "load_constraints": "splitter.constraints_file",
     "load_topology": "splitter.topology_file",
+    "pareto": "splitter.pipeline",
     "partition": "splitter.pipeline",
     "profile": "splitter.pipeline",
     "trace": "splitter.tracing.trace",

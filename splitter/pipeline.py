@@ -17,6 +17,8 @@ from splitter.errors import PlanError
 from splitter.graph import Graph
 from splitter.memory import REQUEST_SLOTS
 from splitter.partitioning import partition as solve
+from splitter.partitioning.contest import Contest, contest
+from splitter.partitioning.pareto import POINTS, Front, pareto_front
 from splitter.plan import Objective, Plan
 from splitter.program import Program
 from splitter.topology import Constraints, Device, Topology
@@ -57,10 +59,11 @@ def partition(
     Args:
         program: what to place: a traced program, or its graph alone.
         topology: where to place it: a Topology, the name of a shipped one, or a file.
-        objective: ``latency`` of one request, ``throughput`` (period of a pipeline), ``energy``.
+        objective: ``latency`` of one request, ``throughput`` (period of a pipeline), ``energy``,
+            ``memory`` (of the device that needs most), bytes ``sent`` or ``dollars``.
         costs: seconds of every layer on every device; by default what `profile` measured on
             devices like these, else the device cards' roofline.
-        constraints: pins, bans, privacy and caps besides those of the topology.
+        constraints: rules besides those of the topology.
         slots: requests in flight for which memory is reserved.
         time_limit_s: when the search stops and reports the gap that is left.
         placement: device of each layer; given, it is only evaluated.
@@ -69,9 +72,7 @@ def partition(
         InfeasibleError: no placement respects all limits; the message says what conflicts.
         PlanError, TopologyError, UsageError: an argument does not hold.
     """
-    graph = program.graph if isinstance(program, Program) else program
-    where = topology if isinstance(topology, Topology) else load_topology(topology)
-    table = cost_table(graph, where) if costs is None else costs
+    graph, where, table = _posed(program, topology, costs)
     return solve(
         graph,
         where,
@@ -82,6 +83,76 @@ def partition(
         time_limit_s=time_limit_s,
         placement=placement,
     )
+
+
+def compare(
+    program: Program | Graph,
+    topology: Topology | str | Path,
+    *,
+    objective: Objective = "latency",
+    costs: CostTable | None = None,
+    constraints: Constraints | None = None,
+    slots: int = REQUEST_SLOTS,
+    time_limit_s: float = 30.0,
+) -> Contest:
+    """`partition`'s plan, and what nine published methods make of the same problem.
+
+    The arguments and errors are those of `partition`. The search starts from the best method, so
+    its plan is never worse.
+    """
+    graph, where, table = _posed(program, topology, costs)
+    return contest(
+        *(graph, where, table),
+        objective=objective,
+        constraints=constraints,
+        slots=slots,
+        time_limit_s=time_limit_s,
+    )
+
+
+def pareto(
+    program: Program | Graph,
+    topology: Topology | str | Path,
+    objectives: tuple[Objective, Objective],
+    *,
+    costs: CostTable | None = None,
+    constraints: Constraints | None = None,
+    slots: int = REQUEST_SLOTS,
+    time_limit_s: float = 60.0,
+    points: int = POINTS,
+) -> Front:
+    """The plans between which only you can choose: no other is better in both objectives.
+
+    Args:
+        program: what to place: a traced program, or its graph alone.
+        topology: where to place it: a Topology, the name of a shipped one, or a file.
+        objectives: two of latency, throughput (the period), energy, memory, sent and dollars.
+        costs: seconds of every layer on every device; by default as for `partition`.
+        constraints: rules besides those of the topology.
+        slots: requests in flight for which memory is reserved.
+        time_limit_s: for the whole front; what is found until then says whether it is complete.
+        points: most plans to look for; they are spread over the front.
+
+    Raises:
+        InfeasibleError: no placement respects all limits; the message says what conflicts.
+        PlanError, TopologyError, UsageError: an argument does not hold.
+    """
+    graph, where, table = _posed(program, topology, costs)
+    return pareto_front(
+        *(graph, where, table, objectives),
+        constraints=constraints,
+        slots=slots,
+        time_limit_s=time_limit_s,
+        points=points,
+    )
+
+
+def _posed(
+    program: Program | Graph, topology: Topology | str | Path, costs: CostTable | None
+) -> tuple[Graph, Topology, CostTable]:
+    graph = program.graph if isinstance(program, Program) else program
+    where = topology if isinstance(topology, Topology) else load_topology(topology)
+    return graph, where, cost_table(graph, where) if costs is None else costs
 
 
 def compile(

@@ -3,11 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 
 from splitter.cli import options
+from splitter.cli.choices import check_choices, compared, parse_pair, show_front
 from splitter.cli.console import out, print_json, status
 from splitter.cli.output import writing
 from splitter.errors import PlanError
@@ -16,6 +17,16 @@ from splitter.plan import Plan, plan_from_dict, plan_to_dict
 from splitter.program import Program
 from splitter.topology import Constraints, Topology
 from splitter.topology_file import load_topology
+
+
+class Asked(TypedDict):
+    """What every way of planning takes."""
+
+    objective: options.Goal
+    constraints: Constraints
+    slots: int
+    time_limit_s: float
+    roofline: bool
 
 
 def plan_command(
@@ -42,31 +53,65 @@ def plan_command(
     onnx: Annotated[
         Path | None, typer.Option(help="Write the layers as ONNX with pipeline_stage annotations.")
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show what published methods make of it as well.")
+    ] = False,
+    pareto: Annotated[
+        str | None,
+        typer.Option(
+            help="FIRST,SECOND: all plans of which none is better in both objectives "
+            "(latency, period, energy, memory, sent, dollars)."
+        ),
+    ] = None,
+    points: Annotated[int, typer.Option(help="Most plans on the front.", min=2)] = 12,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write a picture of the front (.png).")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Decide which layer runs on which device, prove it, and show why.
 
     Example: splitter plan mobilenet_v2 --topology phone_edge_cloud --private-input
     """
+    files = {"--plan": plan, "--output": output, "--dot": dot, "--onnx": onnx}
+    check_choices(compare, pareto, picture, files)
+    pair = None if pareto is None else parse_pair(pareto)
+    constraints = options.parse_constraints(pin, ban, private_input, max_sent_mb, rule, rules)
     where = load_topology(topology)
     program = load_model(model, input_shape)
-    made = make_plan(
-        program,
-        where,
-        objective=objective,
-        constraints=options.parse_constraints(pin, ban, private_input, max_sent_mb, rule, rules),
-        slots=slots,
-        time_limit_s=time_limit,
-        roofline=roofline,
-        plan_file=plan,
-    )
+    if pair is not None:
+        show_front(
+            *(program, where, pair),
+            constraints=constraints,
+            slots=slots,
+            time_limit_s=time_limit,
+            roofline=roofline,
+            points=points,
+            picture=picture,
+            json=json,
+        )
+        return
+    asked: Asked = {
+        "objective": objective,
+        "constraints": constraints,
+        "slots": slots,
+        "time_limit_s": time_limit,
+        "roofline": roofline,
+    }
+    if compare:
+        made, rivals, data = compared(program, where, **asked)
+    else:
+        made, rivals = make_plan(program, where, plan_file=plan, **asked), None
+        data = plan_to_dict(made)
     write_plan_files(made, program, output, dot, onnx)
     if json:
-        print_json(plan_to_dict(made))
+        print_json(data)
         return
     from splitter.report.plan_report import plan_report
 
     out.print(plan_report(made, program.graph, where))
+    if rivals is not None:
+        out.print(rivals)
 
 
 def load_model(model: str, input_shape: list[str] | None) -> Program:

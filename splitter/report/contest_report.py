@@ -33,7 +33,13 @@ def _row(plan: Plan, one: Baseline) -> tuple[str, str, str, str, str]:
     if one.value is None:
         return one.method, "-", "-", used, f"{one.paper}: {one.reason}"
     reached = plan.estimate.value(plan.objective)
-    return one.method, quantity(plan.objective, one.value), times(one.value, reached), used, one.paper
+    return (
+        one.method,
+        quantity(plan.objective, one.value),
+        times(one.value, reached),
+        used,
+        one.paper,
+    )
 
 
 def times(value: float, reached: float) -> str:
