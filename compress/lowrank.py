@@ -136,21 +136,30 @@ def fault_of(site: Site, scheme: str) -> str | None:
     return None
 
 
-def dense_size(site: Site) -> int:
-    """Numbers in the weight at ``site``, which are its MACs per output position."""
-    return int(np.prod(site.shape))
+def is_smaller(site: Site, scheme: str, rank: int) -> bool:
+    """Whether both factors together have fewer weights than the layer, and fewer MACs."""
+    dense = int(np.prod(site.shape))
+    first, second = factored_sizes(site, scheme, rank)
+    return max(first + second, first * _positions(site, scheme) + second) < dense
 
 
-def factored_size(site: Site, scheme: str, rank: int) -> int:
-    """Numbers in both weights of the factored form."""
+def factored_sizes(site: Site, scheme: str, rank: int) -> tuple[int, int]:
+    """Numbers in the weights of the first and the second layer."""
     n, c, *kernel = site.shape
     taps = int(np.prod(kernel)) if kernel else 1
     if scheme == "nc":
-        return rank * (site.groups * c * taps + n)
+        return rank * site.groups * c * taps, rank * n
     if scheme == "nd":
-        return rank * (n * c + n * taps)
+        return rank * n * c, rank * n * taps
     h, w = kernel
-    return rank * (site.groups * c * h + n * w)
+    return rank * site.groups * c * h, rank * n * w
+
+
+def _positions(site: Site, scheme: str) -> int:
+    """Output positions of the first layer for each one of the second, which has the stride left."""
+    if scheme == "nd":
+        return int(np.prod(site.stride))
+    return site.stride[1] if scheme == "vh" else 1
 
 
 def _numpy(values: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -1,6 +1,5 @@
 """One call of an fx module at ATen level made two; used by `compress.rewrite` alone."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from compress.formats import Factors
 from compress.sites import Site
 from compress.windows import Extent, Window, windows
 from splitter.program import constant_of, set_constant
-from splitter.tracing.arguments import argument, operator_name
+from splitter.tracing.arguments import argument, listed, operator_name
 
 
 def factor_node(model: fx.GraphModule, site: Site, factors: Factors) -> None:
@@ -48,9 +47,9 @@ def _calls(
         return graph.call_function(node.target, (inner, second, bias))
     rank = factors.first.ndim - 2
     window = Window(
-        _listed(argument(node, 3, "stride", 1), rank),
+        listed(argument(node, 3, "stride", 1), rank),
         _padding(argument(node, 4, "padding", 0), rank),
-        _listed(argument(node, 5, "dilation", 1), rank),
+        listed(argument(node, 5, "dilation", 1), rank),
     )
     down, up = windows(window, factors.scheme)
     target = node.target
@@ -68,13 +67,8 @@ def _form(target: Any, window: Window) -> Any:
     return packet.padding if isinstance(window.padding, str) else packet.default
 
 
-def _listed(value: Any, rank: int) -> list[int]:
-    values = [int(v) for v in value] if isinstance(value, Sequence) else [int(value)]
-    return values * rank if len(values) == 1 else values
-
-
 def _padding(value: Any, rank: int) -> Extent:
-    return value if isinstance(value, str) else _listed(value, rank)
+    return value if isinstance(value, str) else listed(value, rank)
 
 
 def _reader(model: fx.GraphModule, weight: str) -> fx.Node:

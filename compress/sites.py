@@ -15,7 +15,7 @@ from torch import fx, nn
 from splitter.errors import ModelError, UsageError
 from splitter.program import constant_of
 from splitter.suggest import did_you_mean
-from splitter.tracing.arguments import argument, operator_name
+from splitter.tracing.arguments import argument, listed, operator_name
 
 _WEIGHT_ARGUMENT: Mapping[str, int] = {
     "conv1d": 1,
@@ -55,6 +55,8 @@ class Site:
     """``conv2d``, ``linear``, ...: the ATen operator that reads it."""
     shape: tuple[int, ...]
     groups: int = 1
+    stride: tuple[int, ...] = ()
+    """Of a convolution, one per axis of the kernel."""
     origin: str = ""
     """The layer of which this is a factor, if it is one."""
     alone: bool = True
@@ -154,8 +156,13 @@ def _of_graph(model: nn.Module) -> Iterator[Site]:
             kind=kind,
             shape=tuple(value.shape),
             groups=int(argument(node, 6, "groups", 1)) if kind.startswith("conv") else 1,
+            stride=_stride(node, value.dim() - 2) if kind.startswith("conv") else (),
             alone=len(source.users) == 1,
         )
+
+
+def _stride(node: fx.Node, rank: int) -> tuple[int, ...]:
+    return tuple(listed(argument(node, 3, "stride", 1), rank))
 
 
 def _is_call(node: fx.Node) -> bool:
@@ -176,6 +183,7 @@ def _of_modules(model: nn.Module) -> Iterator[Site]:
             kind=kind,
             shape=tuple(weight.shape),
             groups=int(getattr(module, "groups", 1)),
+            stride=tuple(getattr(module, "stride", ())),
             alone=type(module) in _MODULE_KINDS and path != "",
         )
 

@@ -17,9 +17,8 @@ from compress.lowrank import (
     Decomposition,
     NoDecompositionError,
     decompose,
-    dense_size,
-    factored_size,
     fault_of,
+    is_smaller,
 )
 from compress.method import Family, Method, at_least, one_of
 from compress.sites import Site, weight_of
@@ -87,7 +86,7 @@ class LowRank(Method):
                     "learning rate, or leave the layer out"
                 ) from error
             rank = self.kept_rank(found)
-            if factored_size(site, self.scheme, rank) < dense_size(site):
+            if is_smaller(site, self.scheme, rank):
                 factors = found.factors(rank)
                 with torch.no_grad():
                     weight.copy_(torch.from_numpy(factors.dense()))

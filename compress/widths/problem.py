@@ -108,10 +108,10 @@ class Found:
 
 def found(search: str, problem: WidthProblem, bits: Bits | None = None) -> Found:
     """The result of a search that ends here."""
-    best = problem.best_seen()
-    chosen = best if bits is None else bits
-    evaluations = len(problem.scores)
-    return Found(search, chosen, problem.reward_of(chosen), problem.reward_of(best), evaluations)
+    chosen = problem.best_seen() if bits is None else bits
+    reward = problem.reward_of(chosen)  # which may be one more evaluation
+    best = problem.reward_of(problem.best_seen())
+    return Found(search, chosen, reward, best, len(problem.scores))
 
 
 def network_problem(

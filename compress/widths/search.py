@@ -46,7 +46,7 @@ def greedy_search(problem: WidthProblem, table: Table | None = None) -> Found:
     costs = sensitivity(problem) if table is None else table
     bits = tuple(problem.widths[-1] for _ in problem.sites)
     problem.score(bits)
-    while min(bits) > problem.widths[0] or max(bits) > problem.widths[0]:
+    while max(bits) > problem.widths[0]:
         bits = min(_narrower(problem, bits), key=lambda step: _price(problem, costs, bits, step))
         problem.score(bits)
     return found("greedy", problem)

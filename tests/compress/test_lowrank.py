@@ -1,6 +1,7 @@
 """TRP and SVD: exact factorisations, ranks, and layers that do the same in two steps."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,26 @@ from hypothesis import strategies as st
 from torch import nn
 
 from compress.formats import CompressedTensor, Factors
-from compress.lowrank import NoDecompositionError, decompose, factored_size, fold, unfold
+from compress.lowrank import NoDecompositionError, decompose, factored_sizes, fold, unfold
 from compress.rewrite import factor, put_values
 from compress.sites import sites_of
 from compress.svd import SVD
 from compress.trp import TRP
 from splitter.errors import ModelError, UsageError
+from splitter.tracing.trace import trace
+
+
+@dataclass
+class Case:
+    """A convolution of any geometry, an input for it, and a scheme."""
+
+    layer: nn.Module
+    scheme: str
+    x: torch.Tensor = field(repr=False)
 
 
 @st.composite
-def convolutions(draw: st.DrawFn) -> tuple[nn.Module, torch.Tensor, str]:
-    """A layer of any geometry, an input for it, and a scheme."""
+def convolutions(draw: st.DrawFn) -> Case:
     dims = draw(st.integers(1, 3))
     scheme = draw(st.sampled_from(["nc", "nd", "vh"] if dims == 2 else ["nc", "nd"]))
     groups = draw(st.integers(1, 3))
@@ -47,7 +57,7 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Module, torch.Tensor, str]:
         bias=draw(st.booleans()),
         padding_mode=mode,
     )
-    return layer, torch.randn(2, inputs, *(9 + i for i in range(dims))), scheme
+    return Case(layer, scheme, torch.randn(2, inputs, *(9 + i for i in range(dims))))
 
 
 def graph_of(model: nn.Module, x: torch.Tensor) -> torch.fx.GraphModule:
@@ -58,15 +68,15 @@ def graph_of(model: nn.Module, x: torch.Tensor) -> torch.fx.GraphModule:
 
 @given(convolutions(), st.integers(1, 6))
 @settings(max_examples=120, deadline=None)
-def test_factored_equals_truncated(case: tuple[nn.Module, torch.Tensor, str], rank: int) -> None:
-    layer, x, scheme = case
+def test_factored_equals_truncated(case: Case, rank: int) -> None:
+    layer, x, scheme = case.layer, case.x, case.scheme
     net = nn.Sequential(layer).eval()
     (site,) = sites_of(net)
     found = decompose(layer.weight, scheme, site.groups)
     rank = min(rank, found.values.shape[1])
     factors = found.factors(rank)
     assert factors.rank == rank
-    assert factors.first.size + factors.second.size == factored_size(site, scheme, rank)
+    assert (factors.first.size, factors.second.size) == factored_sizes(site, scheme, rank)
     dense = torch.from_numpy(factors.dense())
     torch.testing.assert_close(dense, found.truncated(rank).detach(), atol=1e-5, rtol=1e-5)
     tensors: Mapping[str, CompressedTensor] = {site.weight: factors}
@@ -79,8 +89,8 @@ def test_factored_equals_truncated(case: tuple[nn.Module, torch.Tensor, str], ra
 
 @given(convolutions(), st.integers(1, 4))
 @settings(max_examples=8, deadline=None)
-def test_factored_in_a_graph(case: tuple[nn.Module, torch.Tensor, str], rank: int) -> None:
-    layer, x, scheme = case
+def test_factored_in_a_graph(case: Case, rank: int) -> None:
+    layer, x, scheme = case.layer, case.x, case.scheme
     net = graph_of(nn.Sequential(layer).eval(), x)
     (site,) = sites_of(net)
     found = decompose(layer.weight, scheme, site.groups)
@@ -95,8 +105,8 @@ def test_factored_in_a_graph(case: tuple[nn.Module, torch.Tensor, str], rank: in
 
 @given(convolutions())
 @settings(max_examples=50, deadline=None)
-def test_unfolding_is_undone(case: tuple[nn.Module, torch.Tensor, str]) -> None:
-    layer, _, scheme = case
+def test_unfolding_is_undone(case: Case) -> None:
+    layer, scheme = case.layer, case.scheme
     (site,) = sites_of(nn.Sequential(layer))
     matrices = unfold(layer.weight, scheme, site.groups)
     assert torch.equal(fold(matrices, scheme, site.shape, site.groups), layer.weight)
@@ -104,11 +114,9 @@ def test_unfolding_is_undone(case: tuple[nn.Module, torch.Tensor, str]) -> None:
 
 @given(convolutions(), st.integers(1, 5), st.floats(0.01, 2), st.floats(0.3, 1))
 @settings(max_examples=60, deadline=None)
-def test_truncation(
-    case: tuple[nn.Module, torch.Tensor, str], rank: int, threshold: float, energy: float
-) -> None:
+def test_truncation(case: Case, rank: int, threshold: float, energy: float) -> None:
     """It is idempotent for ranks and thresholds; energy keeps what it promises, no rank more."""
-    layer, _, scheme = case
+    layer, scheme = case.layer, case.scheme
     (site,) = sites_of(nn.Sequential(layer))
     weight = layer.weight.detach()
     found = decompose(weight, scheme, site.groups)
@@ -164,13 +172,13 @@ def test_trp_in_training(scheme: str, net: Residual, loop: Loop) -> None:
     loop(net, check, 9)
     tensors = method.finish()
     assert set(tensors) <= {"conv1.weight", "conv2.weight"}
-    assert "conv1.weight" in tensors
+    assert "conv1.weight" in tensors or scheme == "nd"
     net.eval()
     x = torch.randn(4, 2, 8, 8)
     truncated = net(x)
     assert float((factor(net, tensors)(x) - truncated).detach().abs().max()) < 1e-5
-    assert isinstance(net.conv1, nn.Sequential)
-    assert not net.conv1[1].training
+    assert isinstance(net.conv1, nn.Sequential) == ("conv1.weight" in tensors)
+    assert not any(module.training for module in net.modules())
 
 
 def test_nuclear_pull_acts_once_per_truncation(net: Residual) -> None:
@@ -200,6 +208,30 @@ def test_layers_that_would_grow_stay_whole(net: Residual) -> None:
     method.attach(net)
     assert method.finish() == {}
     assert torch.equal(net.conv1.weight, before)
+
+
+@pytest.mark.parametrize("scheme", ["nc", "vh", "nd"])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (1, 3), (2, 2)])
+def test_factored_only_where_work_and_size_fall(scheme: str, stride: tuple[int, int]) -> None:
+    x = torch.zeros(1, 12, 18, 18)
+    factored = []
+    for rank in range(1, 13):
+        net = nn.Sequential(nn.Conv2d(12, 12, 3, stride, 1)).eval()
+        (site,) = sites_of(net)
+        method = SVD(scheme=scheme, rank=rank)
+        method.attach(net, ["0"])
+        tensors = method.finish()
+        factored.append(bool(tensors))
+        if rank not in (1, 4):
+            continue
+        whole = trace(net, (x,)).graph
+        small = trace(factor(net, tensors), (x,)).graph
+        assert (small.macs < whole.macs) == bool(tensors)
+        assert sum(factored_sizes(site, scheme, rank)) < 12 * 12 * 9 or not tensors
+    assert factored[0] or (scheme, stride) == ("nd", (2, 2))
+    assert sorted(factored, reverse=True) == factored, (
+        "a higher rank never pays where a lower fails"
+    )
 
 
 def test_weights_that_are_not_finite(net: Residual) -> None:
