@@ -103,16 +103,19 @@ def experts(net: _Net, layers: int) -> str:
 
 def nas(net: _Net, layers: int) -> str:
     """A random DAG as architecture searches draw them: mostly local edges, some far ones."""
-    made = [_INPUT]
+    made, unread = [_INPUT], list[str]()
     for _ in range(layers - 1):
         near = made[-6:]
         reads = net.random.sample(near, min(len(near), net.random.choice((1, 1, 2, 2, 3))))
         if net.random.random() < 0.02:
             reads.append(net.random.choice(made))
+        # Nothing is computed in vain: what nobody has read for a while is read now.
+        reads += [tensor for tensor in unread if tensor not in near]
         channels, side = net.random.choice((8, 16, 32, 64)), net.random.choice((7, 14, 28))
+        unread = [tensor for tensor in unread if tensor not in reads]
         made.append(net.layer(reads, channels, side, work=net.random.choice((1, 9, 25))))
-    read = {tensor for layer in net.layers for tensor in layer.inputs}
-    return net.layer([tensor for tensor in made[1:] if tensor not in read], 16, 7, work=1)
+        unread.append(made[-1])
+    return net.layer(unread, 16, 7, work=1)
 
 
 FAMILIES: Mapping[str, Callable[[_Net, int], str]] = {
@@ -134,7 +137,7 @@ def generated_graph(family: str, layers: int, seed: int = 0) -> Graph:
     return Graph(name, tuple(net.layers), tensors, (_INPUT,), (output,), dict(net.weights))
 
 
-def generated_topology(devices: int, seed: int = 0, *, memory_bytes: int = 2**32) -> Topology:
+def generated_topology(devices: int, seed: int = 0, *, memory_bytes: int = 2**34) -> Topology:
     """Unequal devices on a random tree with a few more links; one group shares a radio channel.
 
     Speeds and bandwidths spread over a factor of 60, up and down differ, and few devices are

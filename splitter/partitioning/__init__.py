@@ -14,6 +14,7 @@ from splitter.partitioning.fallbacks import fallbacks
 from splitter.partitioning.ilp import Solution, solve
 from splitter.partitioning.infeasible import Question, explain
 from splitter.partitioning.judge import broken_rules, value
+from splitter.partitioning.large import fastest_devices, is_large, solve_large
 from splitter.partitioning.one_computer import plan_one_computer
 from splitter.partitioning.posing import check_effort, problem_of, question_of
 from splitter.partitioning.problem import Problem
@@ -93,6 +94,8 @@ def _solved(
 ) -> tuple[Problem, Solution]:
     problem = problem_of(question)
     known = [problem.assignment(start) for start in starts]
+    if is_large(problem):
+        return problem, solve_large(problem, objective, time_limit_s, known)
     try:
         return problem, solve(problem, objective, time_limit_s, known)
     except InfeasibleError as error:
@@ -135,7 +138,8 @@ def _plan(problem: Problem, objective: Objective, solution: Solution) -> Plan:
     placement = problem.placement(solution.assignment)
     reached = estimate(graph, topology, problem.costs, placement, problem.slots)
     best = reached.value(objective)
-    singles = alternatives(problem, objective, best)
+    promising = fastest_devices(problem) if is_large(problem) else range(problem.m)
+    singles = alternatives(problem, objective, best, promising)
     bound = min(solution.bound, best)
     gap = (best - bound) / best if best > 0 else 0.0
     return Plan(
@@ -145,9 +149,11 @@ def _plan(problem: Problem, objective: Objective, solution: Solution) -> Plan:
         placement=placement,
         transfers=transfers_of(graph, topology, placement),
         estimate=reached,
-        proof=Proof(solution.status, bound, gap, solution.solve_s),
+        proof=Proof(solution.status, bound, gap, solution.solve_s, solution.method),
         alternatives=singles,
-        flips=flips(problem, objective, solution.assignment, singles, reached),
+        flips=()
+        if is_large(problem)
+        else flips(problem, objective, solution.assignment, singles, reached),
         cost_sources={name: problem.costs[name, d].source for name, d in placement.items()},
         layer_seconds={name: problem.costs.seconds(name, d) for name, d in placement.items()},
         bottleneck=bottleneck(problem, reached, objective),

@@ -1,7 +1,7 @@
 """What a plan is compared with: the whole model on one device, and other bandwidths."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from splitter.objective import Objective, objective_noun, quantity
@@ -16,9 +16,11 @@ _FACTOR_RANGE = 1e4
 _STEPS_PER_DECADE = 16
 
 
-def alternatives(problem: Problem, objective: Objective, reached: float) -> tuple[Alternative, ...]:
-    """The whole model on each device: its value, or why it is impossible."""
-    return tuple(_alternative(problem, objective, reached, d) for d in range(problem.m))
+def alternatives(
+    problem: Problem, objective: Objective, reached: float, devices: Iterable[int]
+) -> tuple[Alternative, ...]:
+    """The whole model on each of ``devices``: its value, or why it is impossible."""
+    return tuple(_alternative(problem, objective, reached, d) for d in devices)
 
 
 def _alternative(
