@@ -104,6 +104,10 @@ class _Search:
         main = tables.time[tables.main]
         end = int(np.searchsorted(main, main[start] + self.reach_s, side="right"))
         ends = tables.supersets(start, end)
+        wanted = np.zeros(len(ends), dtype=bool)
+        for after in {after for state in alive for _, after in self.steps[state]}:
+            wanted |= self.hopeful[after][ends]
+        ends = ends[wanted]
         if not len(ends):
             return
         loads = tables.loads(start, ends)

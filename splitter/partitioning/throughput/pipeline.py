@@ -11,20 +11,15 @@ from heapq import heappop, heappush
 from math import inf, prod
 from time import monotonic
 
+import networkx as nx
+
 from splitter.partitioning.throughput.chain import Chain, best_chain
 from splitter.partitioning.throughput.contract import merged
-from splitter.partitioning.throughput.downsets import (
-    Order,
-    all_downsets,
-    order_of,
-    prefixes,
-)
+from splitter.partitioning.throughput.downsets import all_downsets, order_of
 from splitter.partitioning.throughput.instance import Assignment, Instance
-from splitter.partitioning.throughput.loads import NOWHERE, Loads
+from splitter.partitioning.throughput.orders import ROUNDING, on_devices, stage_devices
 from splitter.partitioning.throughput.tables import LooseBlock, StageTables
 
-ROUNDING = 1e-9
-"""Relative difference of two periods that counts as none."""
 _CELLS = 4e8
 """Most entries of the tables of one dynamic programme, to bound memory."""
 _LISTED = 4_000
@@ -40,48 +35,6 @@ class Found:
     assignment: Assignment | None
     value_s: float
     bound_s: float
-
-
-def split_in_order(instance: Instance) -> Found:
-    """The best pipelines along two topological orders; nothing is proved."""
-    best = Found(None, inf, 0.0)
-    for depth_first in (True, False):
-        order = order_of(instance, depth_first=depth_first)
-        tables = StageTables(instance, order, prefixes(order))
-        chain = best_chain(tables, inf, inf).best
-        if chain is not None:
-            assignment = on_devices(instance, order, chain)
-            value_s = instance.period_s(assignment)
-            if value_s < best.value_s:
-                best = Found(assignment, value_s, 0.0)
-    return best
-
-
-def on_devices(instance: Instance, order: Order, chain: Chain) -> Assignment:
-    """The chain's stages on devices, and each loose block where it hurts least."""
-    device = [NOWHERE] * instance.n
-    before = 0
-    for here, (_, after) in zip(stage_devices(instance, chain), chain.stages, strict=True):
-        for i in range(order.n):
-            if (after & ~before) >> i & 1:
-                device[order.blocks[i]] = here
-        before = after
-    loads = Loads(instance, device)
-    loose = sorted(instance.loose(), key=lambda block: -_weight(instance, block))
-    loads.settle(loose)
-    loads.settle(loose)
-    return tuple(loads.device)
-
-
-def stage_devices(instance: Instance, chain: Chain) -> list[int]:
-    """A device for each stage: of equal ones the first that is free."""
-    free = [list(instance.numbers(g)) for g in range(len(instance.groups))]
-    return [free[group].pop(0) for group, _ in chain.stages]
-
-
-def _weight(instance: Instance, block: int) -> float:
-    """The least time of a block."""
-    return min(group.seconds[block] for group in instance.groups)
 
 
 @dataclass(order=True, slots=True)
@@ -105,20 +58,48 @@ class PipelineSearch:
         self.cases: list[_Case] = []
         self.open_s = inf
         """The least bound of the cases that cannot be split any further."""
+        self.too_many = False
+        """Whether the down-sets were too many to list."""
 
     def run(self, floor_s: float) -> Found:
         """The best pipeline, and the bound that was reached; at least ``floor_s``."""
         whole = tuple(frozenset([block]) for block in range(self.instance.n))
         self.cases = [_Case(floor_s, 0, whole, frozenset())]
+        self._join_all()
         number = 0
         while self.cases and self.cases[0].bound_s < self._limit_s():
             if monotonic() > self.deadline_s:
                 break
             for parts, apart, bound_s in self._solve(heappop(self.cases)):
-                number += 1
+                number -= (
+                    1  # Of equal bounds the newest comes first, so that some case is finished.
+                )
                 heappush(self.cases, _Case(bound_s, number, parts, apart))
         bound_s = min([self.open_s, *(case.bound_s for case in self.cases)])
         return Found(self.best.assignment, self.best.value_s, min(bound_s, self.best.value_s))
+
+    def _join_all(self) -> None:
+        """A good pipeline to begin with: every loose block where its heaviest tensor leads."""
+        ordered = self.instance.ordered
+        joined: nx.Graph[int] = nx.Graph()
+        joined.add_nodes_from(range(self.instance.n))
+        for block in self.instance.loose():
+            shared = _shared_bytes(self.instance, block)
+            home = max(shared, key=lambda b: (b in ordered, shared[b], -b), default=block)
+            joined.add_edge(block, home)
+        parts = list(nx.connected_components(joined))
+        if len(ordered) == self.instance.n or any(len(part & ordered) > 1 for part in parts):
+            return
+        instance, new = merged(self.instance, parts)
+        order = order_of(instance)
+        masks = all_downsets(order, self._most(instance))
+        if masks is not None:
+            result = best_chain(
+                StageTables(instance, order, masks), self._limit_s(), self.deadline_s
+            )
+            if result.best is not None:
+                assignment = on_devices(instance, order, result.best)
+                self._offer([assignment[new[block]] for block in range(self.instance.n)])
 
     def _limit_s(self) -> float:
         return self.best.value_s * (1 - ROUNDING)
@@ -129,6 +110,7 @@ class PipelineSearch:
         order = order_of(instance)
         masks = all_downsets(order, self._most(instance))
         if masks is None:
+            self.too_many = True
             self._give_up(case.bound_s)
             return []
         subsets = len(masks) << min(64, sum(1 for _ in instance.loose()))
@@ -190,13 +172,23 @@ class PipelineSearch:
 def _children(
     case: _Case, instance: Instance, block: int, bound_s: float
 ) -> Iterator[tuple[Parts, frozenset[int], float]]:
-    """``block`` with each of its neighbours, and with none."""
-    near = {end for net in instance.nets_of[block] for end in instance.nets[net].blocks}
+    """``block`` with none of its neighbours, and with each; the last is the likeliest."""
     own = case.parts[block]
-    for end in sorted(near - {block}):
+    yield case.parts, case.apart | {min(own)}, bound_s
+    shared = _shared_bytes(instance, block)
+    for end in sorted(shared, key=lambda end: (shared[end], end)):
         joined = (part | own if i == end else part for i, part in enumerate(case.parts))
         yield tuple(part for i, part in enumerate(joined) if i != block), case.apart, bound_s
-    yield case.parts, case.apart | {min(own)}, bound_s
+
+
+def _shared_bytes(instance: Instance, block: int) -> dict[int, float]:
+    """What moving ``block`` away from each neighbour would cost, a net's bytes shared equally."""
+    shared: dict[int, float] = {}
+    for number in instance.nets_of[block]:
+        net = instance.nets[number]
+        for end in net.blocks - {block}:
+            shared[end] = shared.get(end, 0.0) + net.bytes / (len(net.blocks) - 1)
+    return shared
 
 
 def _most_disputed(tables: StageTables, chain: Chain, assignment: Assignment) -> int | None:

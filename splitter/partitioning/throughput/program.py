@@ -1,17 +1,21 @@
-"""Free placements as an integer program; also pipelines whose down-sets are too many to list.
+"""The least period as an integer program: for free placements, and for pipelines of which the
+down-sets are too many to list.
 
 x[block, device] places a block. A net is cut on a device by the difference of the largest and the
-smallest x of its blocks there. Of equal devices, the i-th heaviest block uses one of the first i:
-every placement has a renamed copy that does. A pipeline is blocks in order of stages: with
-p[block, s] = 1 when the block is in one of the first s stages, p never grows along the order, and
-every device is one stage.
+smallest x of its blocks there. Of equal devices, the i-th heaviest block of a free placement uses
+one of the first i: every placement has a renamed copy that does. In a pipeline, equal devices are
+numbered as they come: no block is on a later one than a block that follows it. Unequal devices have
+positions, and a tensor between two of them goes to the higher one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
+import networkx as nx
+
 from splitter.partitioning.milp import ONE, Milp, MilpResult, Terms, combine
+from splitter.partitioning.throughput.contract import cover
 from splitter.partitioning.throughput.instance import Assignment, Instance
 
 _SCALE = 1000.0
@@ -67,6 +71,8 @@ class _Model:
         self.heaviest = sorted(range(instance.n), key=lambda block: -self._weight(block))
         self.x = self._placed(period_s)
         self._add_loads()
+        if instance.before:
+            self._add_order()
 
     def _weight(self, block: int) -> float:
         return max(g.seconds[block] for g in self.instance.groups if isfinite(g.seconds[block]))
@@ -79,7 +85,8 @@ class _Model:
             for group in range(len(instance.groups)):
                 if instance.groups[group].seconds[block] > period_s * (1 + 1e-9):
                     continue
-                for device in instance.numbers(group)[: rank + 1]:
+                numbers = instance.numbers(group)
+                for device in numbers if instance.before else numbers[: rank + 1]:
                     x[block, device] = self.milp.column(0.0, 1.0, integer=True)
         for block in range(instance.n):
             choice = {column: 1.0 for (b, _), column in x.items() if b == block}
@@ -130,6 +137,50 @@ class _Model:
             self.milp.at_least(combine((cut, 1.0), (least, 1.0)), term)
         return cut
 
+    def _add_order(self) -> None:
+        """No tensor between ordered blocks goes back to a device."""
+        instance, most = self.instance, float(len(self.instance.group_of))
+        place = [{self.milp.column(0.0, most): 1.0} for _ in instance.group_of]
+        edges = cover(instance.n, instance.before)
+        for here, g in enumerate(instance.group_of):
+            for there, h in enumerate(instance.group_of):
+                if g == h and there == here + 1:
+                    later = combine((place[here], 1.0), ({ONE: 1.0}, 1.0))
+                    self.milp.at_least(place[there], later)
+                if g != h:
+                    self._add_steps(edges, here, there, place, most)
+        for g in range(len(instance.groups)):
+            for u, v in edges:
+                self._add_prefixes(u, v, g)
+
+    def _add_prefixes(self, u: int, v: int, group: int) -> None:
+        """Where ``v`` is on one of the first devices of a group, so is ``u``, or on no other."""
+        for last in self.instance.numbers(group)[:-1]:
+            first = [d for d in self.instance.numbers(group) if d <= last]
+            behind = [d for d in self.instance.numbers(group) if d > last]
+            ahead = combine(*((self.on(v, d), 1.0) for d in first))
+            back = combine(*((self.on(u, d), 1.0) for d in behind))
+            self.milp.at_least({ONE: 1.0}, combine((ahead, 1.0), (back, 1.0)))
+
+    def _add_steps(
+        self,
+        edges: Sequence[tuple[int, int]],
+        here: int,
+        there: int,
+        place: Sequence[Terms],
+        most: float,
+    ) -> None:
+        """If a tensor goes from one device to another, the other's place is higher."""
+        goes = {self.milp.column(0.0, 1.0): 1.0}
+        for u, v in edges:
+            if (u, here) in self.x and (v, there) in self.x:
+                both = combine(
+                    (self.on(u, here), 1.0), (self.on(v, there), 1.0), ({ONE: 1.0}, -1.0)
+                )
+                self.milp.at_least(goes, both)
+        unless = combine(({ONE: 1.0}, -most), (goes, most + 1.0))
+        self.milp.at_least(place[there], combine((place[here], 1.0), (unless, 1.0)))
+
     def assignment(self, result: MilpResult) -> Assignment | None:
         if result.values is None:
             return None
@@ -145,11 +196,23 @@ class _Model:
         instance = self.instance
         renamed: dict[int, int] = {}
         used = [0] * len(instance.groups)
-        for block in self.heaviest:
-            device = assignment[block]
+        for device in self._named_in_turn(assignment):
             if device not in renamed:
                 group = instance.group_of[device]
                 renamed[device] = instance.numbers(group)[used[group]]
                 used[group] += 1
         home = [renamed[device] for device in assignment]
         return {column: float(home[b] == d) for (b, d), column in self.x.items()}
+
+    def _named_in_turn(self, assignment: Assignment) -> list[int]:
+        """Devices as they come in the pipeline, or with the heaviest blocks first."""
+        if not self.instance.before:
+            return [assignment[block] for block in self.heaviest]
+        steps: nx.DiGraph[int] = nx.DiGraph()
+        steps.add_nodes_from(assignment)
+        steps.add_edges_from(
+            (assignment[u], assignment[v])
+            for u, v in self.instance.before
+            if assignment[u] != assignment[v]
+        )
+        return list(nx.topological_sort(steps))

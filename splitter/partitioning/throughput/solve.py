@@ -14,18 +14,21 @@ from splitter.partitioning.throughput.contract import contract
 from splitter.partitioning.throughput.instance import Assignment, Instance
 from splitter.partitioning.throughput.loads import NOWHERE, Loads
 from splitter.partitioning.throughput.local import improve
-from splitter.partitioning.throughput.pipeline import (
+from splitter.partitioning.throughput.orders import (
     ROUNDING,
-    Found,
-    PipelineSearch,
+    Known,
+    split_in_many,
     split_in_order,
 )
+from splitter.partitioning.throughput.pipeline import Found, PipelineSearch
 from splitter.partitioning.throughput.program import solve_program
 
 OPTIMAL_GAP = 1e-6
 """Relative gap at which a placement counts as proved optimal."""
 _START_PART = 0.2
 """Of the time, for the pipeline from which a free placement starts."""
+_ORDERS_PART = 0.3
+"""Of the time, for pipelines along random orders when down-sets are too many."""
 _LOCAL_PART, _LOCAL_S = 0.1, 3.0
 """Longest local search, as a part of the time and absolute."""
 
@@ -53,7 +56,7 @@ def solve_period(problem: Problem, time_limit_s: float = 30.0, threads: int = 1)
     contiguous = problem.constraints.contiguous
     instance = build_instance(problem, contiguous=contiguous)
     found = (
-        _pipeline(instance, deadline_s)
+        _pipeline(instance, deadline_s, threads)
         if contiguous
         else _free(problem, instance, deadline_s, threads)
     )
@@ -87,18 +90,38 @@ def _placement(instance: Instance, assignment: Assignment) -> dict[str, str]:
     }
 
 
-def _pipeline(instance: Instance, deadline_s: float) -> Found:
-    """The best pipeline: along an order first, then over all down-sets."""
-    first = split_in_order(instance)
+def _pipeline(instance: Instance, deadline_s: float, threads: int) -> Found:
+    """The best pipeline: along an order first, then over all down-sets, or by integer program."""
+    known, known_s = split_in_order(instance)
     floor_s = period_bound(instance)
-    if floor_s >= first.value_s * (1 - ROUNDING):
-        return Found(first.assignment, first.value_s, first.value_s)
-    smaller = contract(instance, first.value_s)
-    search = PipelineSearch(smaller.instance, Found(None, first.value_s, 0.0), deadline_s)
+    if floor_s >= known_s * (1 - ROUNDING):
+        return Found(known, known_s, known_s)
+    smaller = contract(instance, known_s)
+    search = PipelineSearch(smaller.instance, Found(None, known_s, 0.0), deadline_s)
     found = search.run(floor_s)
-    if found.assignment is None:
-        return Found(first.assignment, first.value_s, found.bound_s)
-    return Found(smaller.spread(found.assignment), found.value_s, found.bound_s)
+    if found.assignment is not None:
+        known, known_s = smaller.spread(found.assignment), found.value_s
+    if search.too_many:
+        return _wide_pipeline(instance, (known, known_s), floor_s, deadline_s, threads)
+    return Found(known, known_s, found.bound_s)
+
+
+def _wide_pipeline(
+    instance: Instance, known: Known, floor_s: float, deadline_s: float, threads: int
+) -> Found:
+    """The best pipeline when down-sets are too many: along many orders, then by program."""
+    now = monotonic()
+    known = split_in_many(instance, known, now + _ORDERS_PART * (deadline_s - now))
+    smaller = contract(instance, known[1])
+    start = None if known[0] is None else smaller.shrunk(known[0])
+    left_s = max(0.1, deadline_s - monotonic())
+    result = solve_program(smaller.instance, start, floor_s, left_s, threads)
+    if result.assignment is not None:
+        found = smaller.spread(result.assignment)
+        if instance.period_s(found) < known[1]:
+            known = found, instance.period_s(found)
+    bound_s = result.bound_s if known[0] is not None or result.complete else floor_s
+    return Found(*known, bound_s)
 
 
 def _free(problem: Problem, instance: Instance, deadline_s: float, threads: int) -> Found:
@@ -129,7 +152,7 @@ def _start(problem: Problem, instance: Instance, deadline_s: float) -> Assignmen
     now = monotonic()
     try:
         ordered = build_instance(problem, contiguous=True)
-        pipeline = _pipeline(ordered, now + _START_PART * (deadline_s - now))
+        pipeline = _pipeline(ordered, now + _START_PART * (deadline_s - now), 1)
     except InfeasibleError:  # only of the order, which a free placement need not keep
         pipeline = Found(None, inf, inf)
     if pipeline.assignment is not None:

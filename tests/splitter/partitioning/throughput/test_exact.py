@@ -8,7 +8,7 @@ from placement_cases import least_period_ms, period_ms, random_problem, write_pr
 
 from splitter import partition
 from splitter.errors import InfeasibleError
-from splitter.partitioning.throughput import pipeline
+from splitter.partitioning.throughput import orders, pipeline
 from splitter.placement import read_placement
 
 CASES, PER_TEST = 300, 50
@@ -26,6 +26,15 @@ def test_branching_on_loose_blocks_finds_the_same(
 ) -> None:
     monkeypatch.setattr(pipeline, "_LISTED", 0)
     for seed in range(1000, 1000 + 3 * PER_TEST):
+        _compare(tmp_path, seed, contiguous=True)
+
+
+def test_the_integer_program_of_pipelines_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_CELLS", 0)
+    monkeypatch.setattr(orders, "_IDLE_ROUNDS", 1)
+    for seed in range(2000, 2000 + PER_TEST):
         _compare(tmp_path, seed, contiguous=True)
 
 
