@@ -14,6 +14,7 @@ from typing import Literal
 from splitter.errors import InfeasibleError, PlanError
 from splitter.memory import NODE_OVERHEAD_BYTES
 from splitter.partitioning.judge import fits, value
+from splitter.partitioning.latency.block_bound import block_bound
 from splitter.partitioning.learn import learn_limits, learn_value, likely_overlaps, overlaps
 from splitter.partitioning.limits import (
     Cuts,
@@ -37,6 +38,8 @@ _FIRST_PART = 0.3
 _SEARCH_S = 3.0
 _SEARCH_PART = 0.15
 """Longest time for a first plan, absolute and as a part of the whole."""
+_BLOCK_PART, _BLOCK_ROUNDS = 0.25, 3
+"""Of the time, for the bound by blocks and the plans that it suggests; and how often at most."""
 _ANY_PART = 0.5
 """Of the time left, for finding any plan at all when the search found none."""
 _ROUNDING = 1e-9
@@ -106,6 +109,10 @@ class _Search:
         began = monotonic()
         patience_s = began + min(_SEARCH_S, _SEARCH_PART * (self.deadline_s - began))
         self._offer(first_plan(self.problem, self.objective, patience_s))
+        if self.objective == "latency":
+            self._bound_by_blocks()
+            if self.bound == inf:
+                return None, inf
         if needs_timing(self.problem, self.objective):
             pairs = likely_overlaps(self.problem) | overlaps(self.problem, (0,) * self.problem.n)
             self.cuts = replace(self.cuts, exclusive=pairs)
@@ -124,6 +131,24 @@ class _Search:
             if not self._judge(candidate):
                 part = 1.0
         return self.best, self.bound
+
+    def _bound_by_blocks(self) -> None:
+        """A bound, and plans from the chains that give it; a better plan sharpens the bound."""
+        until_s = monotonic() + _BLOCK_PART * (self.deadline_s - monotonic())
+        for _ in range(_BLOCK_ROUNDS):
+            before = self.best_value
+            known_s = before if before < inf else 1.001 * _horizon(self.problem)
+            found = block_bound(self.problem, known_s, until_s)
+            if found.latency_s >= known_s and before == inf:
+                self.bound = inf  # Every plan would be faster than the horizon: there is none.
+                return
+            self.bound = max(self.bound, found.latency_s)
+            for start in reversed(found.starts):
+                if monotonic() < until_s and keeps_rules(self.problem, start):
+                    self._offer(repair(self.problem, self.objective, start, until_s))
+            if self._proved() or monotonic() > until_s or self.best_value >= before:
+                break
+        self.cuts = replace(self.cuts, least_s=self.bound)
 
     def _find_any(self) -> bool:
         """Forget the objective until there is a plan; whether it is proved that there is none."""

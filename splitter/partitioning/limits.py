@@ -60,6 +60,8 @@ class Cuts:
     exclusive: frozenset[tuple[int, int]] = frozenset()
     """Pairs of layers without a path between them that must not overlap on one device."""
     slow: tuple[Slow, ...] = ()
+    least_s: float = 0.0
+    """Latency that is proved by other means to be the least."""
 
 
 def memory_terms(model: PlacementModel, device: int, cuts: Cuts) -> list[Terms]:

@@ -57,6 +57,7 @@ def _add_latency(model: PlacementModel, unit: float, cuts: Cuts, horizon: float)
             milp.at_least(finish[last], combine((finish[first], 1), (compute[last], 1), *load))
         _add_media(model, finish, compute, first, last, between, unit)
     _add_exclusive(model, finish, compute, cuts, horizon / unit)
+    milp.at_least(finish[END], {ONE: cuts.least_s / unit})
     for slow in cuts.slow:
         same = combine(({ONE: 1.0}, 1), (changes(model, Refuted(slow.assignment, None)), -1))
         milp.at_least(finish[END], combine((same, slow.latency_s / unit)))

@@ -44,7 +44,10 @@ class BlockBound:
 
 
 def block_bound(problem: Problem, known_s: float, deadline_s: float) -> BlockBound:
-    """A latency that no plan can beat; ``known_s`` is one that a known plan reaches."""
+    """A latency that no plan can beat; plans that take longer than ``known_s`` do not count.
+
+    A bound of ``known_s`` therefore says that there is no plan below it.
+    """
     blocks = blocks_of(problem)
     if not _ends_well(problem, blocks[-1]):
         return BlockBound(0.0, ())
@@ -76,7 +79,8 @@ class _Chain:
                 born[wire.source] += problem.slots * aligned(wire.bytes)
         self.room_mb = np.array(
             [
-                max(0.0, limit - NODE_OVERHEAD_BYTES - held) / 1e6
+                # All sizes are whole bytes, so half a byte absorbs rounding and admits nothing.
+                (max(0.0, limit - NODE_OVERHEAD_BYTES - held) + 0.5) / 1e6
                 for limit, held in zip(problem.limits, born, strict=True)
             ]
         )
@@ -106,8 +110,7 @@ class _Chain:
             norm = float(np.sum(np.where((over > 0) | (prices > 0), over, 0.0) ** 2))
             if norm <= 0.0 or length < _LEAST_STEP:
                 break
-            target_s = known_s if known_s < inf else 2 * value_s
-            prices = np.maximum(0.0, prices + length * (target_s - value_s) / norm * over)
+            prices = np.maximum(0.0, prices + length * (known_s - value_s) / norm * over)
         return BlockBound(max(0.0, min(best_s, known_s)), tuple(starts)[-_STARTS:])
 
     def _costs(self, prices: Floats) -> list[Floats]:
@@ -151,8 +154,6 @@ class _Chain:
 
     def _drop_dear(self, known_s: float) -> None:
         """Forget rows through which every chain takes longer than a known plan."""
-        if known_s == inf:
-            return
         costs = self._costs(np.zeros((len(self.blocks), self.problem.m)))
         ahead = [np.zeros(self.problem.m)]
         for table, cost in zip(self.tables, costs, strict=True):
