@@ -9,7 +9,9 @@ from math import inf, isfinite
 from time import monotonic
 
 from splitter.errors import PlanError, UsageError
-from splitter.estimate import estimate, moving_s
+from splitter.estimate import estimate, latency_s, moving_s
+from splitter.partitioning.latency.build import build_calls, placement_of
+from splitter.partitioning.latency.solve import solve_calls
 from splitter.partitioning.problem import Problem
 from splitter.partitioning.throughput.build import build_instance
 from splitter.partitioning.throughput.instance import Instance
@@ -32,17 +34,25 @@ def plan_one_computer(
         UsageError: this objective is not planned for on one computer.
         InfeasibleError, PlanError: as `solve_period`, or ``placement`` leaves out a layer.
     """
-    if objective != "throughput":
+    if objective not in ("latency", "throughput"):
         raise UsageError(
             f"{problem.topology.name} is one computer with accelerators, on which {objective} "
-            "cannot be minimised; choose throughput"
+            "cannot be minimised; choose latency or throughput"
         )
     began = monotonic()
-    if placement is None:
-        solution = solve_period(problem, time_limit_s, threads)
-    else:
+    if placement is not None:
         solution = PeriodPlan(_ordered(problem, placement), inf, 0.0, "feasible")
+    elif objective == "latency":
+        solution = _one_request(problem, time_limit_s)
+    else:
+        solution = solve_period(problem, time_limit_s, threads)
     return _plan(problem, objective, solution, monotonic() - began)
+
+
+def _one_request(problem: Problem, time_limit_s: float) -> PeriodPlan:
+    found = solve_calls(build_calls(problem), time_limit_s)
+    placement = placement_of(problem, found.calls)
+    return PeriodPlan(placement, found.latency_s, found.bound_s, found.status)
 
 
 def _ordered(problem: Problem, placement: Mapping[str, str]) -> dict[str, str]:
@@ -70,7 +80,7 @@ def _plan(problem: Problem, objective: Objective, solution: PeriodPlan, seconds:
         transfers=transfers_of(graph, topology, placement),
         estimate=reached,
         proof=Proof(solution.status, bound, (best - bound) / best if best else 0.0, seconds),
-        alternatives=tuple(_alternatives(problem, best)),
+        alternatives=tuple(_alternatives(problem, objective, best)),
         flips=(),
         cost_sources={name: problem.costs[name, d].source for name, d in placement.items()},
         layer_seconds={name: problem.costs.seconds(name, d) for name, d in placement.items()},
@@ -80,7 +90,7 @@ def _plan(problem: Problem, objective: Objective, solution: PeriodPlan, seconds:
     )
 
 
-def _alternatives(problem: Problem, best: float) -> list[Alternative]:
+def _alternatives(problem: Problem, objective: Objective, best: float) -> list[Alternative]:
     """Everything on one device."""
     instance = build_instance(problem, contiguous=False)
     found: list[Alternative] = []
@@ -90,6 +100,9 @@ def _alternatives(problem: Problem, best: float) -> list[Alternative]:
             continue
         number = instance.device_names.index(device.name)
         alone = instance.period_s([number] * instance.n)
+        if isfinite(alone) and objective == "latency":
+            everywhere = dict.fromkeys(problem.graph.by_name, device.name)
+            alone = latency_s(problem.graph, problem.topology, problem.costs, everywhere)
         if isfinite(alone):
             times = f"{alone / best:.2f} times the plan's" if best else "equal to the plan"
             found.append(Alternative(device.name, alone, times))
