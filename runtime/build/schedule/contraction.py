@@ -57,17 +57,33 @@ def _outer_order(
     machine: Machine,
 ) -> list[Any]:
     """The chosen order; else inside runs what is read again: the positions, unless only the weights
-    fit the cache.
+    fit the cache. Where neither fits, the positions of a few rows.
     """
-    positions = extent(sch, space_o) * math.prod(extent(sch, x) for x in outer[1:])
     tile = anchor.tile
     assert tile is not None
+    lead, rows = outer[:1], outer[1:]
+    positions = extent(sch, space_o) * math.prod(extent(sch, x) for x in rows)
     input_bytes = 4 * anchor.depth * positions * tile.space
-    weight_bytes = 4 * anchor.depth * extent(sch, channel_o) * tile.channels * tile.blocks
+    weight_bytes = 4 * _depth(sch, anchor) * extent(sch, channel_o) * tile.channels * tile.blocks
     fits = weight_bytes <= machine.kept_bytes < input_bytes
     if anchor.order == "channels-inside" or (anchor.order == "" and fits):
-        return [*outer, space_o, channel_o]
-    return [*outer[:1], channel_o, *outer[1:], space_o]
+        return [*lead, *rows, space_o, channel_o]
+    if anchor.order == "" and rows and min(weight_bytes, input_bytes) > machine.kept_bytes:
+        count = extent(sch, rows[0])
+        few = _largest_divisor(count, count * machine.kept_bytes // input_bytes)
+        rows_o, rows_i = sch.split(rows[0], [None, few])
+        return [*lead, rows_o, channel_o, rows_i, *rows[1:], space_o]
+    return [*lead, channel_o, *rows, space_o]
+
+
+def _depth(sch: s_tir.Schedule, anchor: Anchor) -> int:
+    """Products that each output sums up, taps included."""
+    axes = sch.get(sch.get_sblock(anchor.block)).iter_vars
+    return math.prod(int(v.dom.extent) for v in axes if v.iter_type != tirx.IterVar.DataPar)
+
+
+def _largest_divisor(size: int, limit: int) -> int:
+    return max(d for d in range(1, size + 1) if size % d == 0 and (d == 1 or d <= limit))
 
 
 def _share_tiles(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> Any:
