@@ -164,4 +164,4 @@ def _read_operands(layer: Layer, described: list[dict[str, Any]]) -> tuple[Kerne
 
 
 def _packing(item: dict[str, Any] | None) -> Packing | None:
-    return Packing(item["block"], tuple(item["phases"])) if item else None
+    return Packing(item["block"], tuple(item["phases"]), item["winograd"]) if item else None

@@ -40,6 +40,8 @@ class Anchor:
     """Which tiles follow one another, where that was chosen."""
     lanes: int = 0
     """Vector width by which a depthwise product's rows are computed; 0 for other products."""
+    winograd: int = 0
+    """Output tile of a Winograd convolution; 0 for other products."""
 
 
 @dataclass

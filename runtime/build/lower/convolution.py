@@ -10,10 +10,19 @@ from tvm import te, tirx
 from tvm.ir import Expr
 
 from runtime.build.lower.blocked import blocked_planes
-from runtime.build.lower.context import Anchor, Context, Converter, dtype_of, safe_name, with_bias
+from runtime.build.lower.context import (
+    Anchor,
+    Context,
+    Converter,
+    dtype_of,
+    safe_name,
+    tiled_offers,
+    with_bias,
+)
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
 from runtime.build.lower.tile import row_lanes
+from runtime.build.lower.winograd import WINOGRAD, winograd, winograd_offers
 from splitter.tracing.arguments import argument, listed, shape_of
 
 
@@ -130,12 +139,19 @@ def _worth_sorting(weight_shape: Sequence[int], groups: int) -> bool:
 
 
 def _packed(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
-    name, shape = safe_name(node.name), shape_of(node)
-    source = windows.source(ctx.tensor(node.args[0]), name)
+    name, shape, given = safe_name(node.name), shape_of(node), ctx.tensor(node.args[0])
     channels, *inner = shape_of(node.args[1])
-    axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(inner)]
     contiguous = windows.phased or windows.stride[-1] == 1
-    tile = ctx.choose_tile(channels, shape[-1], math.prod(inner), contiguous)
+    offers = [*tiled_offers(ctx.machine, channels, shape[-1], math.prod(inner), contiguous)]
+    if inner[1:] == [3, 3] and {*windows.stride, *windows.dilation} == {1}:
+        offers += winograd_offers(ctx.machine, shape, inner[0])
+    choice = ctx.choose(offers)
+    tile = choice.tile
+    assert tile is not None
+    if choice.algorithm.startswith(WINOGRAD):
+        return winograd(ctx, node, given, windows.padding, choice)
+    source = windows.source(given, name)
+    axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(inner)]
 
     def read(n: Any, x: Sequence[Any]) -> Expr:
         return source(n, axes[0], *windows.at(x, axes[1:]))

@@ -8,6 +8,7 @@ from runtime.build.machine import Machine
 from runtime.build.schedule.contraction import schedule_plain_convolution, schedule_tiled_product
 from runtime.build.schedule.depthwise import schedule_depthwise
 from runtime.build.schedule.loops import inline_elementwise, schedule_remaining
+from runtime.build.schedule.winograd import schedule_winograd
 
 
 def schedule(lowered: LoweredLayer, machine: Machine) -> tvm.tirx.PrimFunc:
@@ -16,7 +17,9 @@ def schedule(lowered: LoweredLayer, machine: Machine) -> tvm.tirx.PrimFunc:
     anchor = lowered.anchor
     inline_elementwise(sch, keep=frozenset([anchor.block] if anchor else []))
     done: set[str] = set()
-    if anchor is not None and anchor.tile is not None:
+    if anchor is not None and anchor.winograd:
+        done = schedule_winograd(sch, anchor, machine)
+    elif anchor is not None and anchor.tile is not None:
         done = schedule_tiled_product(sch, anchor, anchor.tile, machine)
     elif anchor is not None and anchor.lanes:
         done = schedule_depthwise(sch, anchor, machine)
