@@ -86,6 +86,20 @@ def compile_layers(
     return found
 
 
+def compact_choices(program: Program, layers: Iterable[Layer], machine: Machine) -> Choices:
+    """Ways that keep the weights at about their own size, for layers otherwise computed in others.
+
+    Raises:
+        UnsupportedOperatorError: an operator has no lowering.
+    """
+    found: dict[str, Choice] = {}
+    for layer in {layer.signature: layer for layer in layers}.values():
+        offers = lower_layer(program, layer, machine).offers
+        if offers and not offers[0].choice.is_compact:
+            found[layer.signature] = next(o.choice for o in offers if o.choice.is_compact)
+    return MappingProxyType(found)
+
+
 def compile_layer(
     program: Program, layer: Layer, machine: Machine, choice: Choice | None = None
 ) -> Kernel:

@@ -2,16 +2,24 @@
 
 import hashlib
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.build.emit import NodeSource, emit_tables
-from runtime.build.kernels import NO_CHOICES, Choices, Progress, compile_layers
-from runtime.build.machine import machine_of
+from runtime.build.kernels import (
+    NO_CHOICES,
+    Choices,
+    Progress,
+    compact_choices,
+    compile_layers,
+)
+from runtime.build.machine import Machine, machine_of
 from runtime.build.toolchain import COMPILER_FLAGS, DEVICE_SOURCES, compiler_version, link_node
 from runtime.build.weights import WeightsFile, write_weights
 from splitter.cost.measured import cache_directory
 from splitter.errors import PlanError
+from splitter.graph import Layer
 from splitter.memory import NODE_OVERHEAD_BYTES, MemoryLayout, plan_memory
 from splitter.program import Program
 from splitter.schedule import NodeSchedule
@@ -56,18 +64,19 @@ def build_node(
     """
     folder.mkdir(parents=True, exist_ok=True)
     layers = [program.graph.by_name[name] for name in schedule.layers]
-    kernels = compile_layers(program, layers, machine_of(device), progress, choices)
     layout = plan_memory(program.graph, schedule)
-    weights = write_weights(
-        folder / "weights.bin", program, kernels.values(), bundle_id, device.name
-    )
-    try:
-        check_memory(device, layout, weights, slots)
-    except PlanError:
-        if not choices:
-            raise
-        # Packed for other tiles, weights have more padding: here they must do with the usual ones.
-        return build_node(program, schedule, device, folder, bundle_id, slots, progress)
+    machine = machine_of(device)
+    for ways in _ever_smaller(program, layers, machine, choices):
+        kernels = compile_layers(program, layers, machine, progress, ways)
+        weights = write_weights(
+            folder / "weights.bin", program, kernels.values(), bundle_id, device.name
+        )
+        fault = memory_fault(device, layout, weights, slots)
+        if not fault:
+            break
+    else:
+        raise PlanError(fault)
+    tuned = sum(layer.signature in choices for layer in layers) if ways is choices else 0
     source = NodeSource(
         graph=program.graph,
         schedule=schedule,
@@ -90,20 +99,31 @@ def build_node(
         weights_bytes=weights.bytes,
         program_bytes=(folder / "node").stat().st_size,
         bare_program_bytes=_bare_program_bytes(device.card.processor),
-        tuned_layers=sum(layer.signature in choices for layer in layers),
+        tuned_layers=tuned,
     )
 
 
-def check_memory(device: Device, layout: MemoryLayout, weights: WeightsFile, slots: int) -> None:
-    """Raise PlanError when the node as built does not fit its device."""
+def _ever_smaller(
+    program: Program, layers: Sequence[Layer], machine: Machine, choices: Choices
+) -> Iterator[Choices]:
+    """What to try while the packed weights do not fit the device."""
+    yield choices
+    if choices:
+        yield NO_CHOICES
+    yield compact_choices(program, layers, machine)
+
+
+def memory_fault(device: Device, layout: MemoryLayout, weights: WeightsFile, slots: int) -> str:
+    """Why the node as built does not fit its device; empty when it does."""
     activations = layout.activation_bytes(slots)
     need = weights.bytes + activations + NODE_OVERHEAD_BYTES
-    if need > device.memory_bytes:
-        raise PlanError(
-            f"the node for {device.name} needs {need / 1e6:.2f} MB ({weights.bytes / 1e6:.2f} MB "
-            f"of packed weights, {activations / 1e6:.2f} MB of activations) but may use "
-            f"{device.memory_bytes / 1e6:.2f} MB; raise its memory_mb or lower --slots"
-        )
+    if need <= device.memory_bytes:
+        return ""
+    return (
+        f"the node for {device.name} needs {need / 1e6:.2f} MB ({weights.bytes / 1e6:.2f} MB "
+        f"of packed weights, {activations / 1e6:.2f} MB of activations) but may use "
+        f"{device.memory_bytes / 1e6:.2f} MB; raise its memory_mb or lower --slots"
+    )
 
 
 def _link(processor: str, tables: str, objects: list[Path], output: Path) -> None:

@@ -24,6 +24,11 @@ class Choice:
     """Which tiles follow one another: those of one position, or of one block of channels; empty
     leaves it to the schedule's rule."""
 
+    @property
+    def is_compact(self) -> bool:
+        """Whether constants are stored at about their own size."""
+        return self.algorithm == "tiled"
+
     def __str__(self) -> str:
         given = {f.name: getattr(self, f.name) for f in fields(self)[1:]}
         kept = [f"{k}={v}" for k, v in given.items() if v != _DEFAULTS[k]]

@@ -109,6 +109,8 @@ def _or_zero(source: te.Tensor, index: Sequence[Any], checked: Sequence[bool]) -
         if check
         for c in (x >= 0, x < e)
     ]
+    if not inside:
+        return source(*index)
     return tirx.if_then_else(tirx.all(*inside), source(*index), tirx.const(0, type_of(source)))
 
 

@@ -63,7 +63,8 @@ class Packing:
 
     def _transformed(self, value: Array) -> Array:
         matrix = np.array(WINOGRAD[self.winograd])
-        return np.einsum("ir,fcrs,js->fcij", matrix, value.astype("f8"), matrix).astype(value.dtype)
+        exact: Array = np.einsum("ir,fcrs,js->fcij", matrix, value.astype("f8"), matrix)
+        return exact.astype(value.dtype)
 
     def _sorted_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if not self.phases:

@@ -35,7 +35,8 @@ def schedule_depthwise(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) ->
         tile = _largest_divisor(extent(sch, planes[-1]), most)
         planes[-1], row = sch.split(planes[-1], [None, tile])
         rows = [row]
-    few = _largest_divisor(extent(sch, channels), _channels_at_once(sch, product))
+    fair = extent(sch, batch) * extent(sch, channels) // (4 * machine.threads)
+    few = _largest_divisor(extent(sch, channels), min(_channels_at_once(sch, product), fair))
     channels, channel = sch.split(channels, [None, few])
     sch.reorder(batch, channels, channel, *planes, outer, *taps, *rows, side, lane)
     shared = share(sch, [batch, channels], machine)
