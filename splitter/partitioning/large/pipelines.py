@@ -5,13 +5,14 @@ links does that in each direction, so devices are filled in such an order, each 
 computes within the wanted period, cut where little is sent. The period is found by bisection.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from splitter.memory import NODE_OVERHEAD_BYTES
 from splitter.partitioning.large.segments import cut_bytes
-from splitter.partitioning.large.tables import Tables
+from splitter.partitioning.large.tables import Integers, Tables
 
 _BISECTIONS = 14
 _SLACK = 0.15
@@ -27,8 +28,17 @@ class Pipelines:
         finite = np.where(np.isfinite(tables.compute), tables.compute, 0.0)
         self.prefix = np.concatenate([np.zeros((1, tables.m)), np.cumsum(finite, axis=0)])
         self.weights = np.concatenate([[0], np.cumsum(tables.weight_bytes)])
-        # What lives longer than a device's share of the layers passes by elsewhere.
-        self.cut_bytes = cut_bytes(tables, longest=2 * tables.n // tables.m + 8)
+        self.cut_bytes = cut_bytes(tables)
+        self.readers = [sorted(wire.readers) for wire in tables.problem.wires]
+        self.order = np.argsort(np.maximum(tables.maker, -1), kind="stable")
+        self.makers = np.maximum(np.array(tables.maker), -1)[self.order]
+        self.last = np.array(
+            [
+                tables.n if wire.is_output else max(wire.readers, default=-1)
+                for wire in tables.problem.wires
+            ]
+        )[self.order]
+        self.room_bytes = tables.bytes[self.order]
         self.local = tables.local_bytes
 
     def best(self, walk: Sequence[int], high_s: float, room: Sequence[int]) -> list[int] | None:
@@ -72,9 +82,30 @@ class Pipelines:
         most = int(np.searchsorted(spent, spent[at] + period_s, side="right"))
         needed = self.weights[at:most] - self.weights[at]
         largest = np.concatenate([[0], np.maximum.accumulate(self.local[at : most - 1])])
-        edges = self.tables.problem.slots * (self.cut_bytes[at] + self.cut_bytes[at:most])
+        edges = self.tables.problem.slots * (self._leaving(at, most) + self._coming(at, most))
         fits = np.flatnonzero(needed + 2 * largest + edges <= room)
         return at + int(fits[-1]) if len(fits) else at
+
+    def _leaving(self, at: int, most: int) -> Integers:
+        """Bytes made from layer ``at`` on and read later, for every end from ``at`` to ``most``."""
+        first, after = np.searchsorted(self.makers, [at, most])
+        change = np.zeros(most - at + 1, dtype=np.int64)
+        made = self.makers[first:after] + 1 - at
+        gone = np.minimum(self.last[first:after] + 1 - at, most - at)
+        np.add.at(change, made, self.room_bytes[first:after])
+        np.add.at(change, np.maximum(gone, made), -self.room_bytes[first:after])
+        return np.cumsum(change)[: most - at]
+
+    def _coming(self, at: int, most: int) -> Integers:
+        """Bytes made before layer ``at`` and read from there on, for every end."""
+        change = np.zeros(most - at + 1, dtype=np.int64)
+        before = int(np.searchsorted(self.makers, at))
+        for index in np.flatnonzero(self.last[:before] >= at).tolist():
+            readers = self.readers[int(self.order[index])]
+            position = bisect_left(readers, at)
+            if position < len(readers) and readers[position] + 1 < most:
+                change[readers[position] + 1 - at] += self.room_bytes[index]
+        return np.cumsum(change)[: most - at]
 
     def _cheap_cut(self, at: int, end: int, device: int) -> int:
         """The place with the least cut among those that lose little of the device's load."""
@@ -87,7 +118,10 @@ class Pipelines:
 
 
 def walks(tables: Tables, period_s: float) -> Iterator[list[int]]:
-    """Orders of the devices: depth first over trees of links that are fast enough."""
+    """Orders of the devices: depth first over links that are fast enough for some period.
+
+    ``period_s`` is about what a good plan reaches.
+    """
     problem = tables.problem
     births = sorted({wire.source for wire in problem.wires if wire.is_input})
     sinks = sorted({sink for sink in tables.sink if sink >= 0})
@@ -95,13 +129,16 @@ def walks(tables: Tables, period_s: float) -> Iterator[list[int]]:
     start, end = (births or [0])[0], (sinks or [0])[0]
     by_speed = [int(d) for d in np.argsort(-speed, kind="stable")]
     sizes = sorted(set(tables.class_sizes))
+    known: set[tuple[int, ...]] = set()
     for size in dict.fromkeys((sizes[len(sizes) // 2], sizes[-1], sizes[0])):
         seconds = tables.link_latency_s + size * tables.link_s_per_byte
-        for share in (1.0, 0.5, 0.25):
-            usable = [i for i, s in enumerate(seconds.tolist()) if s <= share * period_s]
-            yield _walk(tables, usable, start, end, by_speed)
+        for factor in (2.0, 8.0, 0.5, 32.0):
+            usable = [i for i, s in enumerate(seconds.tolist()) if s <= factor * period_s]
+            walk = _walk(tables, usable, start, end, by_speed)
+            if len(walk) > 1 and tuple(walk) not in known:
+                known.add(tuple(walk))
+                yield walk
     yield by_speed
-    yield by_speed[::-1]
 
 
 def _walk(

@@ -12,16 +12,13 @@ import numpy as np
 from splitter.partitioning.large.tables import Floats, Tables
 
 
-def cut_bytes(tables: Tables, longest: int | None = None) -> Floats:
-    """Bytes alive before each layer and after the last, (n + 1,).
-
-    With ``longest`` only tensors count that live for at most so many layers.
-    """
+def cut_bytes(tables: Tables) -> Floats:
+    """Bytes alive before each layer and after the last, (n + 1,)."""
     change = np.zeros(tables.n + 2)
     for w, wire in enumerate(tables.problem.wires):
         first = max(tables.maker[w] + 1, 0)
         last = tables.n if wire.is_output else max(wire.readers, default=first - 1)
-        if last >= first and (longest is None or last - first <= longest):
+        if last >= first:
             change[first] += wire.bytes
             change[last + 1] -= wire.bytes
     total: Floats = np.cumsum(change)[: tables.n + 1]

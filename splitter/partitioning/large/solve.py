@@ -104,6 +104,8 @@ class _Search:
     def __init__(self, tables: Tables, objective: Objective, began: float, time_limit_s: float):
         self.tables, self.problem, self.objective = tables, tables.problem, objective
         self.began, self.deadline_s = began, began + time_limit_s
+        self.grace_s = time_limit_s
+        """Time beyond the limit for finding any plan at all."""
         self.best: Assignment | None = None
         self.best_value = inf
         self.bound = 0.0
@@ -116,6 +118,10 @@ class _Search:
         arena = 2 * int(tables.local_bytes.max())
         self.reserve = [min(arena, limit // 8) for limit in tables.problem.limits]
         """Bytes per device that activations take beyond what the search counts."""
+
+    def _late(self) -> bool:
+        grace_s = self.grace_s if self.best is None else 0.0
+        return monotonic() > self.deadline_s + grace_s
 
     def run(self) -> None:
         """Fill in the best plan and the bound."""
@@ -151,7 +157,7 @@ class _Search:
         until = self.began + 0.5 * (self.deadline_s - self.began)
         alone = sorted(range(self.tables.m), key=self._alone_s)
         for device in alone[:4]:
-            self.offer([device] * self.tables.n)
+            self._offer_single(device)
         for walk in (alone, *(_nearest_first(self.tables, device) for device in alone[:3])):
             self._offer_fitting(partial(self._filled, walk), until)
         count = 1
@@ -189,18 +195,28 @@ class _Search:
         """
         room = self._room()
         found: list[int] | None = None
+        before: dict[int, int] = {}
         for _ in range(_ROUNDS_TO_FIT):
+            if monotonic() > until_s and self.best is not None:
+                break
             made = make(room)
-            if made is None or (found is not None and monotonic() > until_s):
+            if made is None:
                 break
             found = made
             over = self._over(found)
             if not over:
                 self.offer(found)
+            if not over or over == before:
                 break
+            before = over
             for device, size in over.items():
-                room[device] -= size + 4096
+                room[device] -= size + size // 4 + 4096
         return found
+
+    def _offer_single(self, device: int) -> None:
+        """Offer everything on ``device``, unless the weights alone are too many."""
+        if self.problem.graph.total_weight_bytes < self.problem.limits[device]:
+            self.offer([device] * self.tables.n)
 
     def _over(self, layers: Sequence[int]) -> dict[int, int]:
         """Bytes by which devices are overfull."""
@@ -230,6 +246,8 @@ class _Search:
         total = self.deadline_s - self.began
         seeds = self._seeds(search, high)
         for number, seed in enumerate(seeds):
+            if self._late():
+                break
             self._try(search, search.projected(seed), monotonic() + 0.15 * total)
             if number < 2 and monotonic() < self.deadline_s:
                 pieces = search.from_pieces(seed, monotonic() + 0.12 * total)
@@ -251,11 +269,11 @@ class _Search:
         tables = self.tables
         until = self.began + _SEED_PART * (self.deadline_s - self.began)
         found = [] if self.best is None else [list(self.best)]
-        found += [[d] * tables.n for d in sorted(range(tables.m), key=self._alone_s)[:2]]
-        for layers in found:
-            self.offer(layers)
-        for walk in walks(tables, high_s / 2):
-            if monotonic() > until:
+        for device in sorted(range(tables.m), key=self._alone_s)[:2]:
+            self._offer_single(device)
+            found.append([device] * tables.n)
+        for walk in walks(tables, self.bound or high_s):
+            if monotonic() > until and self.best is not None:
                 break
             split = self._offer_fitting(partial(self.pipelines.best, walk, high_s), until)
             found += [] if split is None else [split]
@@ -271,7 +289,7 @@ class _Search:
     def _try(self, search: PeriodSearch, placed: list[int], until_s: float) -> None:
         """Make ``placed`` fit, improve it, and offer both."""
         fitting = self._repaired(search, placed)
-        if fitting is None or monotonic() > self.deadline_s:
+        if fitting is None or self._late():
             return
         better = search.improved(fitting, max(until_s, monotonic() + 0.2))
         self._repaired(search, better)
@@ -286,7 +304,7 @@ class _Search:
             if not over:
                 self.offer(layers)
                 return placed
-            if monotonic() > self.deadline_s:
+            if self._late():
                 break
         return None
 
