@@ -37,6 +37,37 @@ def period_ms(path: Path, home: Mapping[int, str], *, contiguous: bool) -> float
     return max(load.values())
 
 
+def latency_ms(path: Path, home: Mapping[int, str]) -> float | str:
+    """The end of one request when every accelerator is called once, or the rule that is broken."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    nodes = {node["id"]: node for node in data["nodes"]}
+    broken = _broken(data, nodes, home)
+    if broken:
+        return broken
+    unit = {v: device if device.startswith("acc") else v for v, device in home.items()}
+    waits: nx.DiGraph[int | str] = nx.DiGraph()
+    waits.add_nodes_from(unit.values())
+    moved: dict[tuple[int | str, int], float] = {}
+    for edge in data["edges"]:
+        source, target = unit[edge["sourceId"]], unit[edge["destId"]]
+        if source != target:
+            waits.add_edge(source, target)
+            moved.setdefault((source, edge["sourceId"]), edge["cost"])
+            moved.setdefault((target, edge["sourceId"]), edge["cost"])
+    if not nx.is_directed_acyclic_graph(waits):
+        return "calls wait for one another, or a path leaves an accelerator and comes back"
+    took: dict[int | str, float] = defaultdict(float)
+    for number, device in home.items():
+        field = "fpgaLatency" if device.startswith("acc") else "cpuLatency"
+        took[unit[number]] += nodes[number][field]
+    for (one, _), cost in moved.items():
+        took[one] += cost if isinstance(one, str) else 0.0
+    end: dict[int | str, float] = {}
+    for one in nx.topological_sort(waits):
+        end[one] = max((end[other] for other in waits.predecessors(one)), default=0.0) + took[one]
+    return max(end.values())
+
+
 def _broken(data: Any, nodes: Mapping[int, Any], home: Mapping[int, str]) -> str:
     if set(home) != set(nodes):
         return "not every node is placed"
