@@ -50,7 +50,7 @@ def scratch_bytes_of(node: fx.Node) -> int:
     """Upper bound of the memory that the kernel of ``node`` needs besides operands and result."""
     name = operator_name(node)
     if name in ("conv1d", "conv2d", "conv3d"):
-        return _padded_bytes(node)
+        return max(_padded_bytes(node), _winograd_bytes(node))
     if name in ("conv_transpose1d", "conv_transpose2d"):
         return _transposed_bytes(node)
     if name in ("matmul", "mm", "bmm", "addmm", "baddbmm"):
@@ -101,6 +101,24 @@ def _padded_bytes(node: fx.Node) -> int:
     if groups == 1:
         return batch * channels * plane
     return min(batch * channels, channels // groups * _THREADS_WITH_OWN_SCRATCH) * plane
+
+
+WINOGRAD_SCRATCH_BYTES = 4 << 20
+"""Most memory that a convolution may spend on an algorithm with fewer multiplications."""
+
+
+def _winograd_bytes(node: fx.Node) -> int:
+    """Transformed input and products of a 3x3 convolution: four times input and output, or less."""
+    outputs, inner, *kernel = shape_of(node.args[1])
+    steps = [
+        *listed(argument(node, 3, "stride", 1), 2),
+        *listed(argument(node, 5, "dilation", 1), 2),
+    ]
+    if kernel != [3, 3] or {*steps} != {1}:
+        return 0
+    batch, _, height, width = shape_of(node)
+    tiles = batch * -(-height // 2) * -(-width // 2)
+    return min(4 * tiles * 20 * (inner + outputs), WINOGRAD_SCRATCH_BYTES)
 
 
 def _packed_bytes(node: fx.Node) -> int:

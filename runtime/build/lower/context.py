@@ -42,6 +42,8 @@ class Anchor:
     """Vector width by which a depthwise product's rows are computed; 0 for other products."""
     winograd: int = 0
     """Output tile of a Winograd convolution; 0 for other products."""
+    strip: int = 0
+    """Rows of Winograd tiles that are computed together; 0 where it is the whole image."""
 
 
 @dataclass

@@ -19,6 +19,7 @@ from runtime.build.lower.packing import Packing
 from runtime.build.lower.tile import ranked_tiles
 from runtime.build.machine import Machine
 from splitter.tracing.arguments import shape_of
+from splitter.tracing.work import WINOGRAD_SCRATCH_BYTES
 
 Matrix = Sequence[Sequence[float]]
 
@@ -55,6 +56,8 @@ def winograd_offers(machine: Machine, shape: Sequence[int], inner: int) -> Itera
         return
     _, channels, height, width = shape
     for size in _INPUT:
+        if not (strip_rows(machine, shape, inner, size) or _fits_whole(shape, inner, size)):
+            continue
         down, across = -(-height // size), -(-width // size)
         taps, products = (size + 2) ** 2, channels * inner * 9 * height * width
         fewer = taps * down * across / (9 * height * width)
@@ -65,6 +68,32 @@ def winograd_offers(machine: Machine, shape: Sequence[int], inner: int) -> Itera
             yield Offer(cost * fewer + extra, Choice(f"{WINOGRAD}{size}", tile))
 
 
+def strip_rows(machine: Machine, shape: Sequence[int], inner: int, size: int) -> int:
+    """Rows of tiles that are computed together, for each thread; 0 where it is the whole image.
+
+    A strip's transformed input and products fit the cache, and strips divide the image.
+    """
+    _, channels, height, width = shape
+    if height % size:
+        return 0
+    count, across = height // size, -(-width // size)
+    row_bytes = 4 * (size + 2) ** 2 * across * (inner + channels)
+    most = max(1, machine.kept_bytes // row_bytes)
+    rows = max(d for d in range(1, count + 1) if count % d == 0 and d <= most)
+    small = count // rows < machine.threads or rows * across < _LEAST_POSITIONS
+    return 0 if small else rows
+
+
+def _fits_whole(shape: Sequence[int], inner: int, size: int) -> bool:
+    """Whether the memory for a whole image is within what plans count with."""
+    batch, channels, height, width = shape
+    tiles = batch * -(-height // size) * -(-width // size)
+    values = (size + 2) ** 2 * (inner + channels) + size**2 * (inner + channels)
+    return 4 * tiles * values <= WINOGRAD_SCRATCH_BYTES
+
+
+# Fewer positions than this cannot pay for reading the weights again.
+_LEAST_POSITIONS = 8
 # Vector instructions, per channel and position, that bring the input and the output into form and
 # back, by output tile; and those in whose time one byte of weights comes from the last cache.
 _TRANSFORM_COST: Mapping[int, float] = {2: 0.43, 4: 0.6}
@@ -135,7 +164,11 @@ def winograd(
         lambda n, ty, tx, a, b, k: _combined(_OUTPUT[size], b, lambda j: sums(n, ty, tx, a, j, k)),
         name=f"{name}_outputs_stored",
     )
-    ctx.anchor = Anchor(f"{name}_blocked", 1, 3, tile, inner, ctx.order, winograd=size)
+    ctx.anchor = Anchor(
+        *(f"{name}_blocked", 1, 3, tile, inner, ctx.order),
+        winograd=size,
+        strip=strip_rows(ctx.machine, shape_of(node), inner, size),
+    )
 
     def planes(n: Any, k: Any, y: Any, x: Any) -> Expr:
         ty, tx = tirx.floordiv(y, size), tirx.floordiv(x, size)

@@ -47,19 +47,10 @@ def _own(sch: s_tir.Schedule, block: Any) -> list[Any]:
 
 def _strip(sch: s_tir.Schedule, result: Any, anchor: Anchor, machine: Machine) -> Any:
     """The loop over strips, shared by the threads; None where the whole image is one strip."""
+    if not anchor.strip:
+        return None
     batch, channels, rows, columns = sch.get_loops(result)
-    height = extent(sch, rows)
-    size = anchor.winograd
-    if height % size:
-        return None
-    count = height // size
-    wide = -(-extent(sch, columns) // size)
-    position_bytes = 4 * (size + 2) ** 2 * (anchor.depth + extent(sch, channels))
-    most = max(1, machine.kept_bytes // (position_bytes * wide))
-    few = max(d for d in range(1, count + 1) if count % d == 0 and d <= most)
-    if count // few < machine.threads or few * wide < 8:
-        return None
-    strips, inner = sch.split(rows, [None, few * size])
+    strips, inner = sch.split(rows, [None, anchor.strip * anchor.winograd])
     sch.reorder(batch, strips, channels, inner, columns)
     return share(sch, [batch, strips], machine)
 
