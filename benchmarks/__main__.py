@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("kernels",)
+BENCHMARKS = ("kernels", "compression")
 FOLDER = Path("build/bench")
 
 

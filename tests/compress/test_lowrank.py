@@ -22,6 +22,9 @@ from splitter.errors import ModelError, UsageError
 from splitter.tracing.trace import trace
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
+
+
 @dataclass
 class Case:
     """A convolution of any geometry, an input for it, and a scheme."""

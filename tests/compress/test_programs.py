@@ -94,6 +94,7 @@ def test_saving_is_reproducible(program: Program, tmp_path: Path) -> None:
     made, _ = compress_program(program, recipe("kmeans:bits=4"))
     for name in "ab":
         save_program(made, tmp_path / f"{name}.pt2")
+    assert (tmp_path / "a.pt2").read_bytes() == (tmp_path / "b.pt2").read_bytes()
     assert read_compressed(tmp_path / "a.pt2").keys() == made.compressed.keys()
 
 
