@@ -63,13 +63,13 @@ def _hops_by_place(problem: Problem, assignment: Sequence[int]) -> dict[Place, l
             targets[wire.sink] = None
         targets.pop(home, None)
         if targets:
-            for link in _tree(problem, w, home, targets):
+            for link in route_tree(problem, w, home, targets):
                 start, hop = problem.link_ends[link][0], problem.link_hop(link, wire.bytes)
                 found.setdefault((w, start), []).append(hop)
     return found
 
 
-def _tree(problem: Problem, w: int, home: int, targets: Iterable[int]) -> Iterable[int]:
+def route_tree(problem: Problem, w: int, home: int, targets: Iterable[int]) -> Iterable[int]:
     """Links on the routes from ``home``, each once."""
     routes = problem.routes[w]
     found: dict[int, None] = {}
