@@ -7,6 +7,7 @@ column `ONE` is the constant 1, so that an expression may carry a constant.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf, isfinite
+from time import monotonic
 from typing import Any, Literal
 
 import highspy
@@ -69,8 +70,9 @@ class Milp:
         ``start`` gives values of integer columns of a known solution.
         The seed is fixed, so that with one thread the same problem gives the same answer.
         """
+        deadline_s = monotonic() + time_limit_s
         problem, columns = self._problem()
-        solver = _WarmHiGHS(start or {}, columns, time_limit_s, self.relative_gap, self.threads)
+        solver = _WarmHiGHS(start or {}, columns, deadline_s, self.relative_gap, self.threads)
         problem.solve(solver)
         return _result(problem.solverModel, columns)
 
@@ -114,20 +116,20 @@ class _WarmHiGHS(pulp.HiGHS):  # type: ignore[misc]
         self,
         start: Mapping[int, float],
         columns: list[Any],
-        time_limit_s: float,
+        deadline_s: float,
         gap: float,
         threads: int,
     ):
         super().__init__(
             msg=False,
             threads=threads,
-            timeLimit=max(time_limit_s, 0.01),
             gapRel=gap,
             gapAbs=0.0,
             random_seed=0,
         )
         self._start = start
         self._columns = columns
+        self._deadline_s = deadline_s
 
     def callSolver(self, lp: Any) -> None:  # noqa: N802 (PuLP's name)
         """Hand over the start, then run."""
@@ -135,6 +137,9 @@ class _WarmHiGHS(pulp.HiGHS):  # type: ignore[misc]
             index = np.array([self._columns[i].index for i in self._start], dtype=np.int32)
             values = np.array(list(self._start.values()), dtype=np.float64)
             lp.solverModel.setSolution(len(index), index, values)
+        # Handing over many rows takes its time, which counts.
+        left_s = max(self._deadline_s - monotonic(), 0.01)
+        lp.solverModel.setOptionValue("time_limit", left_s)
         lp.solverModel.run()
 
 

@@ -23,7 +23,9 @@ ROUNDING = 1e-9
 """Relative difference of two periods that counts as none."""
 _KEPT = 6
 """Orders whose prefixes are put together."""
-_IDLE_ROUNDS = 20
+_GUIDED_PART = 0.5
+"""Of the orders, those drawn around the best pipeline known."""
+_IDLE_ROUNDS = 60
 """Rounds without a better pipeline after which the search ends."""
 
 Known = tuple[Assignment | None, float]
@@ -46,7 +48,7 @@ def split_in_many(instance: Instance, best: Known, deadline_s: float, seed: int 
     kept: list[tuple[float, list[int]]] = [(inf, list(range(order.n)))]
     idle = 0
     while idle < _IDLE_ROUNDS and monotonic() < deadline_s:
-        path = _drawn(order, chance)
+        path = _drawn(order, chance, _stage_ranks(instance, order, best[0]))
         before = best
         # Somewhat worse pipelines than the best show which orders are worth putting together.
         best, value_s = _better(
@@ -77,16 +79,36 @@ def _better(
     return ((assignment, value_s) if value_s < best[1] else best), chain.value_s
 
 
-def _drawn(order: Order, chance: random.Random) -> list[int]:
-    """A random topological order that mostly goes on where it is."""
+def _stage_ranks(instance: Instance, order: Order, known: Assignment | None) -> list[int]:
+    """Per position: the stage of the known pipeline, counted from its start."""
+    if known is None:
+        return [0] * order.n
+    rank: dict[int, int] = {}
+    for block in order.blocks:
+        rank.setdefault(known[block], 0)
+    for _ in rank:  # At most so many stages follow one another.
+        for u, v in instance.before:
+            if known[u] != known[v]:
+                rank[known[v]] = max(rank[known[v]], rank[known[u]] + 1)
+    return [rank[known[block]] for block in order.blocks]
+
+
+def _drawn(order: Order, chance: random.Random, ranks: list[int]) -> list[int]:
+    """A random topological order that mostly goes on where it is.
+
+    Half of them finish one known stage before the next, so that its borders can be moved a little.
+    """
+    if chance.random() < _GUIDED_PART:
+        ranks = [0] * order.n
     missing = [mask.bit_count() for mask in order.before]
     stack = [i for i in range(order.n) if not missing[i]]
     chance.shuffle(stack)
     found: list[int] = []
     turn = chance.random()
     while stack:
-        at = len(stack) - 1 if chance.random() < turn else chance.randrange(len(stack))
-        here = stack.pop(at)
+        least = min(ranks[i] for i in stack)
+        ready = [at for at, i in enumerate(stack) if ranks[i] == least]
+        here = stack.pop(ready[-1] if chance.random() < turn else chance.choice(ready))
         found.append(here)
         fresh = []
         for after in order.after[here]:

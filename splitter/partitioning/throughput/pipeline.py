@@ -22,6 +22,8 @@ from splitter.partitioning.throughput.tables import LooseBlock, StageTables
 
 _CELLS = 4e8
 """Most entries of the tables of one dynamic programme, to bound memory."""
+_MOST = 120_000
+"""Most down-sets, as the time grows with their square."""
 _LISTED = 4_000
 """Down-sets up to which loose blocks simply take part in them, as blocks that no order binds."""
 
@@ -58,11 +60,13 @@ class PipelineSearch:
         self.cases: list[_Case] = []
         self.open_s = inf
         """The least bound of the cases that cannot be split any further."""
+        self.floor_s = 0.0
         self.too_many = False
-        """Whether the down-sets were too many to list."""
+        """Whether the down-sets were too many to list or to look at."""
 
     def run(self, floor_s: float) -> Found:
         """The best pipeline, and the bound that was reached; at least ``floor_s``."""
+        self.floor_s = floor_s
         whole = tuple(frozenset([block]) for block in range(self.instance.n))
         self.cases = [_Case(floor_s, 0, whole, frozenset())]
         self._join_all()
@@ -153,6 +157,7 @@ class PipelineSearch:
         result = best_chain(tables, self._limit_s(), self.deadline_s)
         if not result.complete:
             self._give_up(bound_s)
+            self.too_many |= bound_s == self.floor_s
         return result.best, result.complete
 
     def _give_up(self, bound_s: float) -> None:
@@ -161,7 +166,7 @@ class PipelineSearch:
     def _most(self, instance: Instance) -> int:
         """The number of down-sets whose tables still fit into memory."""
         states = prod(len(group.devices) + 1 for group in instance.groups)
-        return int(_CELLS / (instance.n + 2 * len(instance.nets) + 14 * states))
+        return min(_MOST, int(_CELLS / (instance.n + 2 * len(instance.nets) + 14 * states)))
 
     def _offer(self, assignment: Sequence[int]) -> None:
         value_s = self.instance.period_s(assignment)

@@ -11,6 +11,7 @@ positions, and a tensor between two of them goes to the higher one.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
+from time import monotonic
 
 import networkx as nx
 
@@ -20,6 +21,9 @@ from splitter.partitioning.throughput.instance import Assignment, Instance
 
 _SCALE = 1000.0
 """Objective value that the solver sees for the best known period; its tolerances are absolute."""
+
+_ROWS_PER_S = 5_000.0
+"""Pace at which rows are written and handed to the solver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +44,26 @@ def solve_program(
     threads: int = 1,
 ) -> ProgramResult:
     """The best placement found in the time, from a known one, if any, and a known bound."""
+    deadline_s = monotonic() + time_limit_s
     period_s = _horizon_s(instance) if start is None else instance.period_s(start)
-    model = _Model(instance, period_s, floor_s)
+    model = _Model(instance, period_s)
     model.milp.threads = threads
-    result = model.milp.solve(time_limit_s, None if start is None else model.start(start))
+    left_s = max(deadline_s - monotonic(), 0.1)
+    result = model.milp.solve(left_s, None if start is None else model.start(start))
     bound_s = min(max(result.bound * model.unit_s, floor_s), period_s)
     if result.status == "infeasible":
         return ProgramResult(None, inf if start is None else period_s, True)
     found = model.assignment(result)
     return ProgramResult(found, bound_s, result.status == "optimal")
+
+
+def build_seconds(instance: Instance) -> float:
+    """About how long it takes to write the program down."""
+    devices = len(instance.group_of)
+    rows = sum(len(net.blocks) for net in instance.nets) * 2 * devices
+    if instance.before:
+        rows += len(instance.before) * devices * len(instance.groups)
+    return rows / _ROWS_PER_S
 
 
 def _horizon_s(instance: Instance) -> float:
@@ -62,11 +77,11 @@ def _horizon_s(instance: Instance) -> float:
 
 
 class _Model:
-    def __init__(self, instance: Instance, period_s: float, floor_s: float):
+    def __init__(self, instance: Instance, period_s: float):
         self.instance = instance
         self.unit_s = period_s / _SCALE
         self.milp = Milp()
-        self.period = self.milp.column(floor_s / self.unit_s, _SCALE)
+        self.period = self.milp.column(0.0, _SCALE)
         self.milp.objective = {self.period: 1.0}
         self.heaviest = sorted(range(instance.n), key=lambda block: -self._weight(block))
         self.x = self._placed(period_s)
@@ -88,8 +103,10 @@ class _Model:
                 numbers = instance.numbers(group)
                 for device in numbers if instance.before else numbers[: rank + 1]:
                     x[block, device] = self.milp.column(0.0, 1.0, integer=True)
-        for block in range(instance.n):
-            choice = {column: 1.0 for (b, _), column in x.items() if b == block}
+        choices: list[Terms] = [{} for _ in range(instance.n)]
+        for (block, _), column in x.items():
+            choices[block][column] = 1.0
+        for choice in choices:
             self.milp.equal(choice, {ONE: 1.0})
         return x
 
@@ -185,11 +202,10 @@ class _Model:
         if result.values is None:
             return None
         values = result.values
-        found = [0] * self.instance.n
-        for block in range(self.instance.n):
-            here = {d: values[c] for (b, d), c in self.x.items() if b == block}
-            found[block] = max(here, key=lambda d: here[d])
-        return tuple(found)
+        here: list[dict[int, float]] = [{} for _ in range(self.instance.n)]
+        for (block, device), column in self.x.items():
+            here[block][device] = values[column]
+        return tuple(max(parts, key=lambda d: parts[d]) for parts in here)
 
     def start(self, assignment: Assignment) -> Mapping[int, float]:
         """Values of the placement columns for a known assignment, its equal devices renamed."""

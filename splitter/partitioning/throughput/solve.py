@@ -21,14 +21,18 @@ from splitter.partitioning.throughput.orders import (
     split_in_order,
 )
 from splitter.partitioning.throughput.pipeline import Found, PipelineSearch
-from splitter.partitioning.throughput.program import solve_program
+from splitter.partitioning.throughput.program import build_seconds, solve_program
 
 OPTIMAL_GAP = 1e-6
 """Relative gap at which a placement counts as proved optimal."""
 _START_PART = 0.2
 """Of the time, for the pipeline from which a free placement starts."""
+_LISTING_PART = 0.7
+"""Of the time, for pipelines over all down-sets."""
 _ORDERS_PART = 0.3
 """Of the time, for pipelines along random orders when down-sets are too many."""
+_WRITING_PART = 0.4
+"""Of the time, for writing the integer program; one that takes longer is left alone."""
 _LOCAL_PART, _LOCAL_S = 0.1, 3.0
 """Longest local search, as a part of the time and absolute."""
 
@@ -97,7 +101,9 @@ def _pipeline(instance: Instance, deadline_s: float, threads: int) -> Found:
     if floor_s >= known_s * (1 - ROUNDING):
         return Found(known, known_s, known_s)
     smaller = contract(instance, known_s)
-    search = PipelineSearch(smaller.instance, Found(None, known_s, 0.0), deadline_s)
+    now = monotonic()
+    until_s = now + _LISTING_PART * (deadline_s - now)
+    search = PipelineSearch(smaller.instance, Found(None, known_s, 0.0), until_s)
     found = search.run(floor_s)
     if found.assignment is not None:
         known, known_s = smaller.spread(found.assignment), found.value_s
@@ -111,7 +117,11 @@ def _wide_pipeline(
 ) -> Found:
     """The best pipeline when down-sets are too many: along many orders, then by program."""
     now = monotonic()
-    known = split_in_many(instance, known, now + _ORDERS_PART * (deadline_s - now))
+    writable = build_seconds(instance) < _WRITING_PART * (deadline_s - now)
+    part = _ORDERS_PART if writable else 1.0
+    known = split_in_many(instance, known, now + part * (deadline_s - now))
+    if not writable:
+        return Found(*known, floor_s)
     smaller = contract(instance, known[1])
     start = None if known[0] is None else smaller.shrunk(known[0])
     left_s = max(0.1, deadline_s - monotonic())
@@ -139,6 +149,9 @@ def _free(problem: Problem, instance: Instance, deadline_s: float, threads: int)
     if floor_s >= best_s * (1 - ROUNDING):
         return Found(best, best_s, best_s)
     smaller = contract(instance, best_s)
+    if build_seconds(smaller.instance) > _WRITING_PART * (deadline_s - monotonic()):
+        best = improve(instance, best, deadline_s)
+        return Found(best, instance.period_s(best), floor_s)
     left_s = max(0.1, deadline_s - monotonic())
     result = solve_program(smaller.instance, smaller.shrunk(best), floor_s, left_s, threads)
     if result.assignment is not None:
