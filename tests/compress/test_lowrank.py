@@ -21,7 +21,6 @@ from compress.trp import TRP
 from splitter.errors import ModelError, UsageError
 from splitter.tracing.trace import trace
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 
 
