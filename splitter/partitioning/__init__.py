@@ -9,8 +9,9 @@ from splitter.errors import InfeasibleError, PlanError
 from splitter.estimate import estimate
 from splitter.graph import Graph
 from splitter.memory import REQUEST_SLOTS
-from splitter.partitioning.compare import alternatives, bottleneck, flips
+from splitter.partitioning.compare import alternatives, bottleneck
 from splitter.partitioning.fallbacks import fallbacks
+from splitter.partitioning.flips import flips
 from splitter.partitioning.ilp import Solution, solve
 from splitter.partitioning.infeasible import Question, explain
 from splitter.partitioning.judge import broken_rules, value

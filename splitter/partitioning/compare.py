@@ -1,19 +1,14 @@
-"""What a plan is compared with: the whole model on one device, and other bandwidths."""
+"""What a plan is compared with: the whole model on one device; and what limits it."""
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
 
 from splitter.objective import Objective, objective_noun, quantity
 from splitter.partitioning.judge import broken_rules, value
 from splitter.partitioning.problem import Problem
 from splitter.partitioning.simulate import hops, memory_bytes
-from splitter.plan import Alternative, Estimate, Flip, LinkLoad
+from splitter.plan import Alternative, Estimate
 
 MEGABYTE = 1e6
-_FACTOR_RANGE = 1e4
-"""Flips are looked for between today's bandwidth divided and multiplied by this."""
-_STEPS_PER_DECADE = 16
 
 
 def alternatives(
@@ -70,105 +65,6 @@ def _named(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
     return f"{names[0]} and {len(names) - 1} more"
-
-
-def flips(
-    problem: Problem,
-    objective: Objective,
-    assignment: tuple[int, ...],
-    singles: tuple[Alternative, ...],
-    reached: Estimate,
-) -> tuple[Flip, ...]:
-    """Per possible single device: the bandwidth at which it equals the plan, nearest to today's.
-
-    Only time depends on the bandwidth.
-    """
-    if objective not in ("latency", "throughput"):
-        return ()
-    found: list[Flip] = []
-    for number, single in enumerate(singles):
-        alone = (number,) * problem.n
-        if single.value is None or alone == assignment:
-            continue
-        factor = _crossing(_difference(problem, objective, assignment, alone))
-        busiest = _busiest_link(problem, reached.links, alone)
-        if factor is None or busiest is None:
-            continue
-        source, target, mbit_s = busiest
-        found.append(Flip(single.device, factor, f"{source} -> {target}", factor * mbit_s))
-    return tuple(found)
-
-
-def _difference(
-    problem: Problem, objective: Objective, plan: tuple[int, ...], alone: tuple[int, ...]
-) -> Callable[[float], float]:
-    """How much dearer ``alone`` is than ``plan`` when every bandwidth is multiplied."""
-
-    def difference(factor: float) -> float:
-        scaled = scale_bandwidth(problem, factor)
-        return value(scaled, objective, alone) - value(scaled, objective, plan)
-
-    return difference
-
-
-def scale_bandwidth(problem: Problem, factor: float) -> Problem:
-    """The same problem with every link's bandwidth multiplied."""
-    links = tuple(
-        replace(link, bandwidth_bytes_per_s=link.bandwidth_bytes_per_s * factor)
-        for link in problem.links
-    )
-    return replace(problem, topology=replace(problem.topology, links=links))
-
-
-def _crossing(difference: Callable[[float], float]) -> float | None:
-    """The factor nearest to 1 at which the difference changes sign."""
-    for direction in _outward():
-        low, high = direction
-        at_low, at_high = difference(low), difference(high)
-        if math.isinf(at_low) or math.isinf(at_high):
-            return None
-        if (at_low > 0) != (at_high > 0):
-            return _bisect(difference, low, high)
-    return None
-
-
-def _outward() -> list[tuple[float, float]]:
-    """Intervals around 1, nearest first, alternately above and below."""
-    step = 10 ** (1 / _STEPS_PER_DECADE)
-    found: list[tuple[float, float]] = []
-    edge = 1.0
-    while edge < _FACTOR_RANGE:
-        found += [(edge, edge * step), (1 / (edge * step), 1 / edge)]
-        edge *= step
-    return found
-
-
-def _bisect(difference: Callable[[float], float], low: float, high: float) -> float:
-    sign = difference(low) > 0
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        if (difference(middle) > 0) == sign:
-            low = middle
-        else:
-            high = middle
-    return math.sqrt(low * high)
-
-
-def _busiest_link(
-    problem: Problem, loads: tuple[LinkLoad, ...], alone: tuple[int, ...]
-) -> tuple[str, str, float] | None:
-    """The plan's link with the most time per request; the alternative's when the plan has none."""
-    if loads:
-        load = max(loads, key=lambda one: one.seconds)
-        link = problem.topology.link_between[load.source, load.target]
-        return load.source, load.target, link.bandwidth_bytes_per_s * 8 / 1e6
-    carried = {number: 0.0 for _, number in hops(problem, alone) or ()}
-    for w, number in hops(problem, alone) or ():
-        carried[number] += problem.links[number].seconds(problem.wires[w].bytes)
-    if not carried:
-        return None
-    link = problem.links[max(carried, key=lambda number: carried[number])]
-    return link.source, link.target, link.bandwidth_bytes_per_s * 8 / 1e6
 
 
 def bottleneck(problem: Problem, estimate: Estimate, objective: Objective) -> str:

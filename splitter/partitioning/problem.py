@@ -5,7 +5,7 @@ microseconds. An *assignment* is a tuple with the device number of every layer, 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from splitter.costs import CostTable
@@ -25,6 +25,8 @@ BUDGET_TOLERANCE = 1e-7
 """Relative excess at which a cap on time, energy or price still counts as kept: rounding."""
 
 Assignment = tuple[int, ...]
+_UNLINKED = ("wires", "reads", "makes", "compute", "active_w", "device_number", "n", "m")
+"""Tables of a problem that its links have no part in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,13 @@ class Problem:
             size: RouteTable(self.topology, size) for size in {wire.bytes for wire in self.wires}
         }
         return tuple(by_size[wire.bytes] for wire in self.wires)
+
+    def over(self, topology: Topology) -> "Problem":
+        """The same problem over other links; tables that do not depend on them are kept."""
+        kept = {name: self.__dict__[name] for name in _UNLINKED if name in self.__dict__}
+        found = replace(self, topology=topology)
+        found.__dict__.update(kept)
+        return found
 
     def home(self, wire: Wire, assignment: Sequence[int]) -> int:
         """Device on which ``wire`` comes into being."""

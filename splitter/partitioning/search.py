@@ -56,7 +56,30 @@ def repair(
     problem: Problem, objective: Objective, assignment: Assignment, deadline_s: float
 ) -> Assignment | None:
     """Move layers off overfull devices until all fit, then improve; None when that fails."""
-    patience_s = min(deadline_s, monotonic() + _REPAIR_S)
+    fitted = _fitted(problem, assignment, min(deadline_s, monotonic() + _REPAIR_S))
+    return None if fitted is None else improve(problem, objective, fitted, deadline_s)
+
+
+def any_plan(problem: Problem, deadline_s: float) -> Assignment | None:
+    """Some plan that respects every limit, if a split or moves from the closest one give it."""
+    closest: tuple[int, Assignment] | None = None
+    for split in dict.fromkeys(_splits(problem)):
+        if monotonic() > deadline_s:
+            break
+        if closest is not None and _weights_excess(problem, split) >= closest[0]:
+            continue
+        if broken_rules(problem, split):
+            continue
+        excess = excess_bytes(problem, split)
+        if not excess:
+            return split
+        if closest is None or excess < closest[0]:
+            closest = excess, split
+    return None if closest is None else _fitted(problem, closest[1], deadline_s)
+
+
+def _fitted(problem: Problem, assignment: Assignment, patience_s: float) -> Assignment | None:
+    """``assignment`` with layers moved off overfull devices until all fit."""
     excess = excess_bytes(problem, assignment)
     while excess:
         for candidate in _moves(problem, assignment):
@@ -70,9 +93,7 @@ def repair(
                 break
         else:
             return None
-    if not fits(problem, assignment):
-        return None
-    return improve(problem, objective, assignment, deadline_s)
+    return assignment if fits(problem, assignment) else None
 
 
 def _splits(problem: Problem) -> Iterator[Assignment]:

@@ -45,7 +45,7 @@ def test_out_of_time_is_said() -> None:
     assert found.rules == (1, 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10**9))
 def test_of_random_problems(seed: int) -> None:
     """Against enumeration of all placements under every subset of the rules."""
