@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("kernels", "compression")
+BENCHMARKS = ("kernels", "compression", "baselines")
 FOLDER = Path("build/bench")
 
 

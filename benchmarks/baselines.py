@@ -24,7 +24,7 @@ from rich.table import Table
 import splitter
 from splitter.cli.console import err
 from splitter.cost.roofline import roofline
-from splitter.errors import InfeasibleError
+from splitter.errors import InfeasibleError, PlanError
 from splitter.graph import Graph
 from splitter.objective import Objective, as_objective, objective_noun, quantity
 from splitter.partitioning.baselines import METHODS
@@ -95,8 +95,9 @@ def measure(graph: Graph, name: str, objective: Objective, limit_s: float) -> di
         found = contest(
             graph, topology, roofline(graph, topology), objective=objective, time_limit_s=limit_s
         )
-    except InfeasibleError as error:
-        return {**row, "infeasible": str(error), "seconds": monotonic() - began}
+    except PlanError as error:
+        what = "does not fit" if isinstance(error, InfeasibleError) else "no plan in time"
+        return {**row, "unsolved": what, "why": str(error), "seconds": monotonic() - began}
     return {**row, **facts(found), "seconds": monotonic() - began}
 
 
@@ -130,8 +131,8 @@ def table_of(rows: list[dict[str, Any]], objective: Objective) -> Table:
     for heading in ("ours", "gap %", *SHORT.values()):
         table.add_column(heading, justify="right")
     for row in rows:
-        if "infeasible" in row:
-            table.add_row(row["model"], row["topology"], "does not fit")
+        if "unsolved" in row:
+            table.add_row(row["model"], row["topology"], row["unsolved"])
             continue
         single = f", {row['devices'][0]} alone" if len(row["devices"]) == 1 else ""
         ratios = [row["baselines"][method]["ratio"] for method in METHODS]
@@ -147,7 +148,7 @@ def table_of(rows: list[dict[str, Any]], objective: Objective) -> Table:
 
 def summary(rows: list[dict[str, Any]]) -> list[str]:
     """In words: how often each method has a plan, and how far it is off."""
-    solved = [row for row in rows if "infeasible" not in row]
+    solved = [row for row in rows if "unsolved" not in row]
     lines = [_about(method, solved) for method in METHODS]
     alone = sum(len(row["devices"]) == 1 for row in solved)
     lines.append(f"one device is best in {alone} of {len(solved)} problems")
