@@ -62,17 +62,17 @@ def unet(net: _Net, layers: int) -> str:
     """Down and up again, each level read once more at its mirror image."""
     levels = max(2, min(60, layers // 20))
     each = max(1, layers // (2 * levels))
-    at, skips = _INPUT, list[str]()
+    at, skips, channels = _INPUT, list[str](), net.random.choice((16, 24, 32))
     for level in range(levels):
         side = max(7, 64 - 57 * level // levels)
         for _ in range(each):
-            at = net.layer([at], 24, side)
+            at = net.layer([at], channels, side, work=net.random.choice((4, 9)))
         skips.append(at)
     for level in reversed(range(levels)):
         side = max(7, 64 - 57 * level // levels)
-        at = net.layer([at, skips[level]], 24, side, work=1)
+        at = net.layer([at, skips[level]], channels, side, work=1)
         for _ in range(each - 1):
-            at = net.layer([at], 24, side)
+            at = net.layer([at], channels, side, work=net.random.choice((4, 9)))
     return at
 
 

@@ -17,6 +17,10 @@ Rates = tuple[Sequence[float], Sequence[float]]
 """Cost of a second on each device, of a byte on each link."""
 
 
+class UnconnectedError(Exception):
+    """A placement in which devices that must talk cannot."""
+
+
 class Network:
     """Routes and link costs as the search looks them up; resources are numbered.
 
@@ -63,7 +67,11 @@ class Network:
 
 
 class Loads:
-    """The loads of one placement of a level's groups."""
+    """The loads of one placement of a level's groups.
+
+    Raises:
+        UnconnectedError: devices that must talk are not connected.
+    """
 
     def __init__(self, tables: Tables, level: Level, network: Network, placed: Sequence[int]):
         self.level, self.network = level, network
@@ -88,7 +96,7 @@ class Loads:
             self.targets.append(wanted)
             change: Change = ({}, {})
             if not self._cross(bundle, self._home(bundle), wanted, 1, change):
-                raise ValueError("devices that must talk are not connected")
+                raise UnconnectedError("devices that must talk are not connected")
             self.apply(change)
 
     def _home(self, bundle: Bundle) -> int:

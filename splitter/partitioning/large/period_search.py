@@ -15,7 +15,7 @@ from time import monotonic
 import numpy as np
 
 from splitter.partitioning.large.levels import Level, coarser, grouped
-from splitter.partitioning.large.loads import Change, Loads, Network, Rates
+from splitter.partitioning.large.loads import Change, Loads, Network, Rates, UnconnectedError
 from splitter.partitioning.large.segments import nested_pieces
 from splitter.partitioning.large.tables import Tables
 
@@ -59,6 +59,10 @@ class PeriodSearch:
         """A plan for the finest groups, searched from coarse pieces of the graph order down.
 
         ``layers``: device of each layer, where the search begins.
+
+        Raises:
+            UnconnectedError: pieces where most of their layers are would be on devices that must
+                talk and cannot.
         """
         wanted = [_PIECES * self.tables.m * 4**i for i in range(12)]
         counts = [count for count in wanted if count < self.tables.n / 2] or [self.tables.n]
@@ -98,7 +102,7 @@ class PeriodSearch:
         """Bytes beyond the room of all devices; None when devices that must talk are apart."""
         try:
             held = Loads(self.tables, self.finest, self.network, placed).memory
-        except ValueError:
+        except UnconnectedError:
             return None
         return sum(max(0, h - room) for h, room in zip(held, self.room, strict=True))
 
@@ -192,14 +196,15 @@ class PeriodSearch:
     ) -> list[int]:
         loads = Loads(self.tables, level, self.network, placed)
         best, best_s = list(loads.placed), self._reached(loads)
+        if best_s <= 0.0:
+            return best
         began, random = monotonic(), self.random
         top, power_sum, temperature = best_s, self._power_sum(loads, best_s), heat
         for step in range(10**9):
             if step % _CHECK == 0:
-                now = monotonic()
-                if now > until_s:
+                now, top = monotonic(), self._reached(loads)
+                if now > until_s or top <= 0.0:
                     break
-                top = self._reached(loads)
                 power_sum = self._power_sum(loads, top)
                 part = (now - began) / (until_s - began)
                 temperature = heat * (0.02**part)
@@ -218,7 +223,7 @@ class PeriodSearch:
                 if random.random() >= exp(-rise / temperature):
                     continue
             loads.move(group, device, change)
-            power_sum += gain
+            power_sum = max(power_sum + gain, 1e-12)
             reached = self._reached(loads) if gain < 0.0 else best_s
             if reached < best_s:
                 best, best_s = list(loads.placed), reached
@@ -251,7 +256,11 @@ class PeriodSearch:
                 default=-1,
             )
             top = self._reached(loads)
-            if resource < 0 or (self.power > 1 and loads.seconds[resource] < _BUSY * top):
+            if (
+                resource < 0
+                or top <= 0.0
+                or (self.power > 1 and loads.seconds[resource] < _BUSY * top)
+            ):
                 break
             if not self._relieved(loads, resource, top, until_s):
                 stuck.add(resource)

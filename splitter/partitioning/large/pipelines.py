@@ -125,9 +125,9 @@ def walks(tables: Tables, period_s: float) -> Iterator[list[int]]:
     problem = tables.problem
     births = sorted({wire.source for wire in problem.wires if wire.is_input})
     sinks = sorted({sink for sink in tables.sink if sink >= 0})
-    speed = 1.0 / np.where(np.isfinite(tables.compute), tables.compute, 0.0).sum(axis=0)
+    seconds = np.where(np.isfinite(tables.compute), tables.compute, 0.0).sum(axis=0)
     start, end = (births or [0])[0], (sinks or [0])[0]
-    by_speed = [int(d) for d in np.argsort(-speed, kind="stable")]
+    by_speed = [int(d) for d in np.argsort(seconds, kind="stable")]
     sizes = sorted(set(tables.class_sizes))
     known: set[tuple[int, ...]] = set()
     for size in dict.fromkeys((sizes[len(sizes) // 2], sizes[-1], sizes[0])):

@@ -6,11 +6,13 @@ What is found is judged exactly; what is proved holds for every plan. The pieces
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
 from time import monotonic
 from typing import Literal
 
+import networkx as nx
 import numpy as np
 
 from splitter.errors import InfeasibleError, PlanError
@@ -21,7 +23,7 @@ from splitter.partitioning.large import latency_search
 from splitter.partitioning.large.levels import finest
 from splitter.partitioning.large.list_schedule import scheduled
 from splitter.partitioning.large.load_bound import least_cost, least_period_s
-from splitter.partitioning.large.loads import Loads
+from splitter.partitioning.large.loads import Loads, UnconnectedError
 from splitter.partitioning.large.path_bound import earliest, remaining
 from splitter.partitioning.large.period_search import PeriodSearch
 from splitter.partitioning.large.pipelines import Pipelines, walks
@@ -144,11 +146,14 @@ class _Search:
     def _latency(self) -> None:
         tables = self.tables
         self.method = "list schedules and moves; critical paths and regions"
-        self.bound = earliest(tables)[1]
+        ends, self.bound = earliest(tables)
         to_go = remaining(tables)
+        # Every layer runs on one device: what comes before it and what comes after meet there.
+        self.bound = max(self.bound, float((ends + to_go).min(axis=1).max()))
         self._schedules(to_go)
         regions = chained_regions(tables)
-        self.bound = max(self.bound, earliest(tables, regions)[1])
+        ends, latency_s = earliest(tables, regions)
+        self.bound = max(self.bound, latency_s, float((ends + to_go).min(axis=1).max()))
         if self.best is not None and self.best_value > self.bound:
             self.offer(latency_search.improved(tables, self.best, self.deadline_s))
 
@@ -156,8 +161,7 @@ class _Search:
         """List schedules on ever more devices, the most useful ones first; fillings in turn."""
         until = self.began + 0.5 * (self.deadline_s - self.began)
         alone = sorted(range(self.tables.m), key=self._alone_s)
-        for device in alone[:4]:
-            self._offer_single(device)
+        self._offer_singles([1.0] * self.tables.m)
         for walk in (alone, *(_nearest_first(self.tables, device) for device in alone[:3])):
             self._offer_fitting(partial(self._filled, walk), until)
         count = 1
@@ -202,8 +206,11 @@ class _Search:
             made = make(room)
             if made is None:
                 break
+            try:
+                over = self._over(made)
+            except nx.NetworkXNoPath:
+                break
             found = made
-            over = self._over(found)
             if not over:
                 self.offer(found)
             if not over or over == before:
@@ -213,10 +220,16 @@ class _Search:
                 room[device] -= size + size // 4 + 4096
         return found
 
-    def _offer_single(self, device: int) -> None:
-        """Offer everything on ``device``, unless the weights alone are too many."""
-        if self.problem.graph.total_weight_bytes < self.problem.limits[device]:
-            self.offer([device] * self.tables.n)
+    def _offer_singles(self, per_second: Sequence[float]) -> None:
+        """Offer everything on one device: the cheapest devices, the fastest, the nearest."""
+        devices = range(self.tables.m)
+        cost = [float(s * rate) for s, rate in zip(self.whole_s, per_second, strict=True)]
+        cheapest = sorted(devices, key=cost.__getitem__)[:_COMPARED]
+        nearest = sorted(devices, key=self._alone_s)[:_COMPARED]
+        for device in dict.fromkeys((*cheapest, *nearest, *fastest_devices(self.problem))):
+            # Two readers of one constant share it, so this never drops a device that would do.
+            if self.problem.graph.total_weight_bytes < self.problem.limits[device]:
+                self.offer([device] * self.tables.n)
 
     def _over(self, layers: Sequence[int]) -> dict[int, int]:
         """Bytes by which devices are overfull."""
@@ -248,10 +261,12 @@ class _Search:
         for number, seed in enumerate(seeds):
             if self._late():
                 break
-            self._try(search, search.projected(seed), monotonic() + 0.15 * total)
+            with suppress(UnconnectedError):
+                self._try(search, search.projected(seed), monotonic() + 0.15 * total)
             if number < 2 and monotonic() < self.deadline_s:
-                pieces = search.from_pieces(seed, monotonic() + 0.12 * total)
-                self._try(search, pieces, monotonic() + 0.08 * total)
+                with suppress(UnconnectedError):
+                    pieces = search.from_pieces(seed, monotonic() + 0.12 * total)
+                    self._try(search, pieces, monotonic() + 0.08 * total)
         self._rounds(search, total)
 
     def _load_search(self) -> PeriodSearch:
@@ -270,8 +285,8 @@ class _Search:
         until = self.began + _SEED_PART * (self.deadline_s - self.began)
         found = [] if self.best is None else [list(self.best)]
         for device in sorted(range(tables.m), key=self._alone_s)[:2]:
-            self._offer_single(device)
             found.append([device] * tables.n)
+        self._offer_singles(search.network.per_second)
         for walk in walks(tables, self.bound or high_s):
             if monotonic() > until and self.best is not None:
                 break
