@@ -1,0 +1,1 @@
+"""The latency of one request: accelerator calls of one computer, and bounds by blocks."""
