@@ -193,6 +193,11 @@ def _check_plan(graph: Graph, plan: Plan, topology: Topology) -> None:
         raise PlanError(
             f"the plan is not one for {graph.name}: layer {odd} is in only one of them; plan again"
         )
+    if topology.is_one_computer:
+        raise PlanError(
+            f"{topology.name} is one computer with accelerators, which is planned for but not "
+            "compiled for; give a topology whose devices are nodes"
+        )
     unknown = sorted(set(plan.placement.values()) - set(topology.by_name))
     if unknown:
         raise PlanError(f"the plan uses device {unknown[0]}, which {topology.name} does not have")

@@ -90,6 +90,11 @@ def _name_faults(device: Device) -> Iterator[str]:
 
 def _size_faults(device: Device) -> Iterator[str]:
     card = device.card
+    if device.role != "node":
+        yield (
+            f'device "{device.name}": a topology file knows nodes only, not the role {device.role};'
+            " such a device comes from a placement file or from Python"
+        )
     if not 0 < device.memory_bytes <= card.memory_bytes:
         yield (
             f'device "{device.name}": memory of {device.memory_bytes / 1e6:g} MB must be above'

@@ -15,6 +15,7 @@ from splitter.partitioning.latency.solve import solve_calls
 from splitter.partitioning.problem import Problem
 from splitter.partitioning.throughput.build import build_instance
 from splitter.partitioning.throughput.instance import Instance
+from splitter.partitioning.throughput.orders import ROUNDING
 from splitter.partitioning.throughput.solve import PeriodPlan, solve_period
 from splitter.plan import Alternative, Estimate, Objective, Plan, Proof
 from splitter.schedule import transfers_of
@@ -41,7 +42,7 @@ def plan_one_computer(
         )
     began = monotonic()
     if placement is not None:
-        solution = PeriodPlan(_ordered(problem, placement), inf, 0.0, "feasible")
+        solution = PeriodPlan(_ordered(problem, placement), inf, 0.0, "feasible", "given")
     elif objective == "latency":
         solution = _one_request(problem, time_limit_s)
     else:
@@ -72,6 +73,9 @@ def _plan(problem: Problem, objective: Objective, solution: PeriodPlan, seconds:
     reached = estimate(graph, topology, problem.costs, placement, problem.slots)
     best = reached.value(objective)
     bound = min(solution.bound_s, best)
+    if best - bound <= ROUNDING * best:  # The same loads added up in another order.
+        bound = best
+    gap = (best - bound) / best if best else 0.0
     return Plan(
         model=graph.name,
         topology=topology.name,
@@ -79,7 +83,7 @@ def _plan(problem: Problem, objective: Objective, solution: PeriodPlan, seconds:
         placement=placement,
         transfers=transfers_of(graph, topology, placement),
         estimate=reached,
-        proof=Proof(solution.status, bound, (best - bound) / best if best else 0.0, seconds),
+        proof=Proof(solution.status, bound, gap, seconds, solution.method),
         alternatives=tuple(_alternatives(problem, objective, best)),
         flips=(),
         cost_sources={name: problem.costs[name, d].source for name, d in placement.items()},

@@ -139,20 +139,22 @@ def _before(graph: Graph) -> Iterator[tuple[int, int]]:
 
 def _check_homes(problem: Problem, instance: Instance) -> None:
     for block, names in enumerate(instance.layers):
-        if all(group.seconds[block] == inf for group in instance.groups):
+        able = [group for group in instance.groups if group.seconds[block] < inf]
+        if not able:
             raise InfeasibleError(
-                f"{_named(names)} must share a device, but the rules leave none to run them all; "
-                "drop a pin or a ban, or part them"
+                f"{_named(names)}: the rules leave no device of {problem.topology.name} for it; "
+                "drop a pin or a ban"
             )
         size = instance.sizes[block]
-        if all(
-            size > group.limit_bytes or group.seconds[block] == inf for group in instance.groups
-        ):
+        if all(size > group.limit_bytes for group in able):
             raise InfeasibleError(
-                f"{_named(names)} must share a device and weigh {size / 1e6:.1f} MB, more than any "
-                "device that may run them has; give a device more memory, or part them"
+                f"{_named(names)}: {size / 1e6:g} MB, more than any device of "
+                f"{problem.topology.name} that may run it has; give a device more memory"
             )
 
 
 def _named(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) < 4 else f"{names[0]} and {len(names) - 1} others"
+    if len(names) == 1:
+        return f"layer {names[0]}"
+    more = "" if len(names) < 4 else f" and {len(names) - 3} more"
+    return f"layers {', '.join(names[:3])}{more}, which must share a device"

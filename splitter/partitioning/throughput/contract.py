@@ -46,7 +46,7 @@ def rings(instance: Instance) -> list[set[int]]:
     order: nx.DiGraph[int] = nx.DiGraph()
     order.add_nodes_from(range(instance.n))
     order.add_edges_from(instance.before)
-    return list(nx.strongly_connected_components(order))
+    return sorted(nx.strongly_connected_components(order), key=min)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class Found:
     assignment: Assignment | None
     value_s: float
     bound_s: float
+    method: str = "dynamic programme over down-sets"
 
 
 @dataclass(order=True, slots=True)

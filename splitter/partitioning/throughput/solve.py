@@ -27,6 +27,7 @@ OPTIMAL_GAP = 1e-6
 """Relative gap at which a placement counts as proved optimal."""
 _START_PART = 0.2
 """Of the time, for the pipeline from which a free placement starts."""
+_ORDERS, _MOVES, _PROGRAM = "search along orders", "search by moves", "integer program"
 _LISTING_PART = 0.7
 """Of the time, for pipelines over all down-sets."""
 _ORDERS_PART = 0.3
@@ -46,6 +47,8 @@ class PeriodPlan:
     period_s: float
     bound_s: float
     status: Literal["optimal", "feasible"]
+    method: str = "bounds and search"
+    """How it was found."""
 
 
 def solve_period(problem: Problem, time_limit_s: float = 30.0, threads: int = 1) -> PeriodPlan:
@@ -83,6 +86,7 @@ def solve_period(problem: Problem, time_limit_s: float = 30.0, threads: int = 1)
         period_s=found.value_s,
         bound_s=bound_s,
         status="optimal" if closed else "feasible",
+        method=found.method,
     )
 
 
@@ -121,7 +125,7 @@ def _wide_pipeline(
     part = _ORDERS_PART if writable else 1.0
     known = split_in_many(instance, known, now + part * (deadline_s - now))
     if not writable:
-        return Found(*known, floor_s)
+        return Found(*known, floor_s, _ORDERS)
     smaller = contract(instance, known[1])
     start = None if known[0] is None else smaller.shrunk(known[0])
     left_s = max(0.1, deadline_s - monotonic())
@@ -131,7 +135,7 @@ def _wide_pipeline(
         if instance.period_s(found) < known[1]:
             known = found, instance.period_s(found)
     bound_s = result.bound_s if known[0] is not None or result.complete else floor_s
-    return Found(*known, bound_s)
+    return Found(*known, bound_s, _PROGRAM)
 
 
 def _free(problem: Problem, instance: Instance, deadline_s: float, threads: int) -> Found:
@@ -140,24 +144,24 @@ def _free(problem: Problem, instance: Instance, deadline_s: float, threads: int)
     if best is None:
         result = solve_program(instance, None, 0.0, deadline_s - monotonic(), threads)
         if result.assignment is None:
-            return Found(None, inf, result.bound_s if result.complete else 0.0)
+            return Found(None, inf, result.bound_s if result.complete else 0.0, _PROGRAM)
         best = result.assignment
     now = monotonic()
     best = improve(instance, best, now + min(_LOCAL_S, _LOCAL_PART * (deadline_s - now)))
     best_s = instance.period_s(best)
     floor_s = period_bound(instance)
     if floor_s >= best_s * (1 - ROUNDING):
-        return Found(best, best_s, best_s)
+        return Found(best, best_s, best_s, _MOVES)
     smaller = contract(instance, best_s)
     if build_seconds(smaller.instance) > _WRITING_PART * (deadline_s - monotonic()):
         best = improve(instance, best, deadline_s)
-        return Found(best, instance.period_s(best), floor_s)
+        return Found(best, instance.period_s(best), floor_s, _MOVES)
     left_s = max(0.1, deadline_s - monotonic())
     result = solve_program(smaller.instance, smaller.shrunk(best), floor_s, left_s, threads)
     if result.assignment is not None:
         found = smaller.spread(result.assignment)
         best = min(best, found, key=instance.period_s)
-    return Found(best, instance.period_s(best), result.bound_s)
+    return Found(best, instance.period_s(best), result.bound_s, _PROGRAM)
 
 
 def _start(problem: Problem, instance: Instance, deadline_s: float) -> Assignment | None:
