@@ -38,8 +38,9 @@ _FIRST_PART = 0.3
 _SEARCH_S = 3.0
 _SEARCH_PART = 0.15
 """Longest time for a first plan, absolute and as a part of the whole."""
-_BLOCK_PART, _BLOCK_ROUNDS = 0.25, 3
-"""Of the time, for the bound by blocks and the plans that it suggests; and how often at most."""
+_BLOCK_S, _BLOCK_PART, _BLOCK_ROUNDS = 4.0, 0.2, 3
+"""Longest time for the bound by blocks and the plans that it suggests, absolute and as a part of
+what is left; and how often it is renewed at most."""
 _ANY_PART = 0.5
 """Of the time left, for finding any plan at all when the search found none."""
 _ROUNDING = 1e-9
@@ -134,7 +135,7 @@ class _Search:
 
     def _bound_by_blocks(self) -> None:
         """A bound, and plans from the chains that give it; a better plan sharpens the bound."""
-        until_s = monotonic() + _BLOCK_PART * (self.deadline_s - monotonic())
+        until_s = monotonic() + min(_BLOCK_S, _BLOCK_PART * (self.deadline_s - monotonic()))
         for _ in range(_BLOCK_ROUNDS):
             before = self.best_value
             known_s = before if before < inf else 1.001 * _horizon(self.problem)

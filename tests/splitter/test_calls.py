@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from benchmarks.placement_check import latency_ms
 from splitter.calls import calls_of
 from splitter.errors import InfeasibleError, PlanError
 from splitter.estimate import latency_s
@@ -70,7 +71,8 @@ def workers(read: PlacementProblem) -> list[str]:
 @pytest.mark.parametrize("seed", range(150))
 def test_estimate_agrees_with_the_verifier(seed: int, tmp_path: Path) -> None:
     random = Random(seed)
-    read = read_placement(random_file(random, random.randint(2, 14), tmp_path), contiguous=False)
+    path = random_file(random, random.randint(2, 14), tmp_path)
+    read = read_placement(path, contiguous=False)
     placement = {layer.name: random.choice(workers(read)) for layer in read.graph.layers}
     found = latency_s(read.graph, read.topology, read.costs, placement)
     plan = as_plan(read, placement)
@@ -79,6 +81,9 @@ def test_estimate_agrees_with_the_verifier(seed: int, tmp_path: Path) -> None:
     calls = calls_of(read.graph, read.topology, placement)
     homes = [call.device for call in calls if call.device != "cpu0"]
     assert bool(call_faults(plan, read.graph, read.topology)) == (len(homes) > len(set(homes)))
+    checked = latency_ms(path, {int(name[1:]): home for name, home in placement.items()})
+    if isinstance(checked, float):
+        assert found * 1e3 == pytest.approx(checked, rel=1e-8)
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -34,7 +34,7 @@ _STEPS = 400
 _PATIENCE = 12
 """Steps without a better bound after which they become shorter."""
 _LEAST_STEP = 1e-3
-_STARTS = 8
+_STARTS = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def on_shared_air(topology: Topology, random: Random) -> Topology:
     return replace(topology, links=air)
 
 
-def branching_case(seed: int) -> Case:
+def branching_case(seed: int, *, roomy: bool = False) -> Case:
     """Chains of forks and joins, as in convolutional networks."""
     random = Random(seed)
     net = Net("forks")
@@ -45,8 +45,8 @@ def branching_case(seed: int) -> Case:
         ]  # fmt: skip
         at = net.layer(f"b{b}.join", arms, random.randint(1, 40_000), macs=1_000_000)
     graph = net.graph(at)
-    topology = random_topology(random, random.choice((2, 3)), tight=random.random() < 0.7)
-    topology = on_shared_air(topology, random)
+    tight = not roomy and random.random() < 0.7
+    topology = on_shared_air(random_topology(random, random.choice((2, 3)), tight=tight), random)
     return Case(graph, topology, costs_of(graph, topology), Constraints(), 2)
 
 
@@ -88,3 +88,13 @@ def test_exact_on_chains_with_room(seed: int) -> None:
     found = block_bound(problem, 1e3, monotonic() + 10.0)
     if best < inf:
         assert found.latency_s == pytest.approx(best, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_exact_on_forks_with_room(seed: int) -> None:
+    """Queues on links included."""
+    problem = posed(branching_case(seed, roomy=True))
+    assert problem is not None
+    best = best_of_all(problem)
+    found = block_bound(problem, 1e3, monotonic() + 10.0)
+    assert found.latency_s == pytest.approx(min(best, 1e3), rel=1e-9)
