@@ -1,1 +1,1 @@
-"""The latency of one request: accelerator calls of one computer, and bounds by blocks."""
+"""The latency of one request: bounds by blocks, and calls on the accelerators of one computer."""
