@@ -1,6 +1,7 @@
 """What the bounds for large problems claim, against every placement of small ones."""
 
 from itertools import product
+from math import isinf
 from random import Random
 
 import pytest
@@ -80,6 +81,8 @@ def test_a_region_takes_at_least_its_bound(seed: int) -> None:
     for _ in range(40):
         placed = [random.choice(allowed) for allowed in problem.allowed]
         run = timing(problem, placed).run
+        if isinf(run.start_s[last]):  # Devices that must talk are not connected.
+            continue
         taken = run.start_s[last] - run.finish_s[first]
         assert least[placed[first], placed[last]] <= taken * (1 + 1e-9) + 1e-15
 
