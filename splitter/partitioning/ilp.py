@@ -26,6 +26,7 @@ from splitter.partitioning.milp import ONE, MilpResult
 from splitter.partitioning.model import PlacementModel
 from splitter.partitioning.objectives import add_objective
 from splitter.partitioning.problem import BUDGET_TOLERANCE, Assignment, Problem
+from splitter.partitioning.quick_bound import quick_bound
 from splitter.partitioning.rule_check import broken, keeps_rules
 from splitter.partitioning.rule_rows import add_rules
 from splitter.partitioning.search import first_plan, improve, repair
@@ -103,7 +104,7 @@ class _Search:
         self.cuts = Cuts()
         self.best: Assignment | None = None
         self.best_value = inf
-        self.bound = 0.0
+        self.bound = quick_bound(problem, objective)
 
     def run(self) -> tuple[Assignment | None, float]:
         """(best placement, bound); the bound is infinite when no placement exists."""
