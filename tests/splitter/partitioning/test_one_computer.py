@@ -89,7 +89,7 @@ def test_rules_of_the_user_hold_too(tmp_path: Path) -> None:
     assert set(drained.placement.values()) == {"acc1", "cpu0"}
     kept = planned(read, constraints=Constraints(reserves=(("acc0", 1), ("acc1", 11))))
     assert set(kept.placement.values()) == {"acc0", "cpu0"}
-    with pytest.raises(InfeasibleError, match="these rules conflict: the ban of .n1."):
+    with pytest.raises(InfeasibleError, match="these rules conflict: the ban of"):
         planned(read, constraints=Constraints(bans=tuple(("n1", d) for d in read.topology.by_name)))
 
 
