@@ -143,7 +143,8 @@ def _worth_sorting(weight_shape: Sequence[int], groups: int) -> bool:
 def _packed(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
     name, shape, given = safe_name(node.name), shape_of(node), ctx.tensor(node.args[0])
     channels, *inner = shape_of(node.args[1])
-    contiguous = windows.phased or windows.stride[-1] == 1
+    pointwise = max(inner[1:]) == 1 and not any(windows.padding)
+    contiguous = windows.phased or windows.stride[-1] == 1 or pointwise
     offers = [*tiled_offers(ctx.machine, channels, shape[-1], math.prod(inner), contiguous)]
     if inner[1:] == [3, 3] and {*windows.stride, *windows.dilation} == {1}:
         offers += winograd_offers(ctx.machine, shape, inner[0])
@@ -152,7 +153,10 @@ def _packed(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
     assert tile is not None
     if choice.algorithm.startswith(WINOGRAD):
         return winograd(ctx, node, given, windows.padding, choice)
-    source = windows.source(given, name)
+    if pointwise and max(windows.stride) > 1:
+        source, windows = _thinned(given, shape, windows, name), _PLAIN[len(inner) - 1]
+    else:
+        source = windows.source(given, name)
     axes = [te.reduce_axis((0, e), name=f"{name}_r{k}") for k, e in enumerate(inner)]
 
     def read(n: Any, x: Sequence[Any]) -> Expr:
@@ -160,6 +164,18 @@ def _packed(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
 
     weight = ctx.packed(node.args[1], Packing(tile.channels))
     return blocked_planes(ctx, name, shape, tile, read, weight, axes)
+
+
+def _thinned(source: te.Tensor, shape: Sequence[int], windows: _Windows, name: str) -> te.Tensor:
+    """A copy of the elements that a strided pointwise convolution reads."""
+
+    def body(n: Any, c: Any, *x: Any) -> Expr:
+        return source(n, c, *(v * s for v, s in zip(x, windows.stride, strict=True)))
+
+    return te.compute((*map(int, source.shape[:2]), *shape[2:]), body, name=f"{name}_padded")
+
+
+_PLAIN = {rank: _Windows([1] * rank, [0] * rank, [1] * rank, phased=False) for rank in (1, 2, 3)}
 
 
 def _depthwise(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:

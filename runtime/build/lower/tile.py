@@ -90,7 +90,7 @@ def _over_channels(
 
 
 def _over_space(machine: Machine, channels: int, space: int) -> Iterator[tuple[float, Tile]]:
-    for vectors in (1, 2, 3, 4):
+    for vectors in (1, 2, 3, 4, 5, 6, 7):
         tile = vectors * machine.lanes
         if space % tile:
             continue

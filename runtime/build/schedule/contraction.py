@@ -88,10 +88,17 @@ def _largest_divisor(size: int, limit: int) -> int:
 
 def _share_tiles(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> Any:
     """Give each thread a run of tiles; returns the loop inside which one tile is computed."""
-    if math.prod(extent(sch, loop) for loop in order[:-1]) >= 2 * machine.threads:
+    runs = math.prod(extent(sch, loop) for loop in order[:-1])
+    longest = -(-runs // machine.threads)
+    if runs >= 2 * machine.threads and longest * machine.threads <= _MOST_UNEVEN * runs:
         share(sch, order[:-1], machine)
         return order[-1]
     return share(sch, order, machine)
+
+
+# The longest of the threads' shares, as a multiple of an equal one, from which on smaller pieces
+# are shared.
+_MOST_UNEVEN = 1.05
 
 
 def schedule_accumulators(sch: s_tir.Schedule, product: Any, machine: Machine) -> None:
