@@ -79,9 +79,11 @@ def _is_strided(node: fx.Node) -> bool:
     return any(s > 1 for s in listed(argument(node, 3, "stride", 1), 1))
 
 
-_SPARE = 40
+_SPARE = 24
 """Columns a kernel may add to a padded copy: to keep planes out of each other's cache sets, and to
 compute rows by whole vectors."""
+STACK_BYTES = 256 << 10
+"""A plane up to this size lies on the stack of the thread that computes, not in the scratch."""
 
 
 def _is_padded_before(node: fx.Node) -> bool:
@@ -96,8 +98,11 @@ def _padded_bytes(node: fx.Node) -> int:
     groups = int(argument(node, 6, "groups", 1))
     if not (any(sizes) or _is_strided(node) or groups > 1 or _is_padded_before(node)):
         return 0
-    *rows, columns = [e + 2 * p + _SPARE for e, p in zip(extents, sizes, strict=True)]
-    plane = math.prod(rows) * columns * 4
+    *rows, columns = [e + 2 * p for e, p in zip(extents, sizes, strict=True)]
+    spare = _SPARE * max(listed(argument(node, 3, "stride", 1), 1))
+    plane = math.prod(rows) * (columns + spare) * 4
+    if groups > 1 and plane <= STACK_BYTES:
+        return 0
     if groups == 1:
         return batch * channels * plane
     return min(batch * channels, channels // groups * _THREADS_WITH_OWN_SCRATCH) * plane
@@ -114,7 +119,8 @@ def _winograd_bytes(node: fx.Node) -> int:
         *listed(argument(node, 3, "stride", 1), 2),
         *listed(argument(node, 5, "dilation", 1), 2),
     ]
-    if kernel != [3, 3] or {*steps} != {1}:
+    plain = int(argument(node, 6, "groups", 1)) == 1 and {*steps} == {1}
+    if kernel != [3, 3] or not plain:
         return 0
     batch, _, height, width = shape_of(node)
     tiles = batch * -(-height // 2) * -(-width // 2)

@@ -7,10 +7,7 @@ from tvm import s_tir
 
 from runtime.build.machine import Machine
 from runtime.build.schedule.loops import blocks, extent, name_of, share
-
-# A thread's own copy of a plane lies on its stack up to this size: taking a workspace for each
-# channel costs more than the channel, and threads wait for each other at its lock.
-_STACK_BYTES = 256 << 10
+from splitter.tracing.work import STACK_BYTES
 
 
 def pad_first(sch: s_tir.Schedule, machine: Machine) -> set[str]:
@@ -29,7 +26,9 @@ def pad_at(sch: s_tir.Schedule, loop: Any) -> set[str]:
     for block in _padded_blocks(sch):
         sch.compute_at(block, loop, preserve_unit_loops=True)
         _copy_runs(sch, block)
-        if _plane_bytes(sch, block) <= _STACK_BYTES:
+        # Taking a workspace for each channel costs more than the channel, and threads wait for each
+        # other at its lock.
+        if _plane_bytes(sch, block) <= STACK_BYTES:
             sch.set_scope(block, 0, "local")
         done.add(name_of(sch, block))
     return done
