@@ -8,12 +8,12 @@ from rich.table import Table
 
 
 def model_table(rows: list[dict[str, Any]]) -> Table:
-    """One line per model and number of threads: ours / ONNX Runtime's."""
+    """One line per model and number of threads (x): ours / ONNX Runtime's."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model")
-    headings = ("threads", "ms", "ratio", "differ", "peak MB", "disk MB", "first answer ms")
+    headings = ("x", "ms", "ratio", "differ", "peak MB", "disk MB", "first ms")
     for heading in (*headings, "compile s"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             escape(row["model"]),
@@ -30,7 +30,7 @@ def model_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _mb(size: int | None) -> str:
-    return f"{size / 1e6:.1f}" if size else "?"
+    return f"{size / 1e6:.0f}" if size else "?"
 
 
 def layer_table(row: dict[str, Any]) -> Table:
