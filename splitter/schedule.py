@@ -83,6 +83,16 @@ def home_of(graph: Graph, topology: Topology, placement: Mapping[str, str], tens
     return topology.source_of(tensor) if producer is None else placement[producer.name]
 
 
+def host_ports(graph: Graph, topology: Topology) -> dict[str, int]:
+    """Devices that deliver outputs to the host, each with its distance from the host's first port.
+
+    Every sink has a port of its own, so that the host knows whom to expect there.
+    """
+    wanted = dict.fromkeys(topology.sink_of(name) for name in graph.outputs)
+    sinks = [device.name for device in topology.devices if device.name in wanted]
+    return {sink: after for after, sink in enumerate(sinks)}
+
+
 def destinations(
     graph: Graph, topology: Topology, placement: Mapping[str, str], tensor: str
 ) -> tuple[str, ...]:

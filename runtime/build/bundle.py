@@ -23,18 +23,19 @@ from runtime.build.toolchain import compiler_version
 from runtime.build.tune import TuningDatabase
 from runtime.host.manifest import FORMAT_VERSION
 from splitter.errors import BundleError, UsageError
-from splitter.graph import Tensor
+from splitter.graph import Graph, Tensor
 from splitter.plan import Plan, plan_to_dict
 from splitter.program import Program
 from splitter.report.plan_report import plan_text
-from splitter.schedule import NodeSchedule, node_schedules
+from splitter.schedule import NodeSchedule, host_ports, node_schedules
 from splitter.topology import Topology
 from splitter.topology_file import save_topology
 
 TOLERANCE = 1e-4
 """Largest difference from the unsplit model, relative to the largest magnitude of each output."""
-HOST_ADDRESS = "127.0.0.1:47100"
-"""Where the sink's node delivers results unless its peers file is changed: a host beside it."""
+HOST_PORT = 47100
+"""Where the first sink's node delivers results to a host beside it unless its peers file is
+changed; further sinks use the ports after it."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _write(
             program, schedule, device, place, bundle_id, plan.slots, progress, choices
         )
         nodes.append(built)
-        _write_peers(place / "peers.toml", topology, schedule)
+        _write_peers(place / "peers.toml", graph, topology, schedule)
     _write_golden(folder / "golden", program, plan)
     _write_manifest(folder, program, plan, tolerance, nodes, bundle_id)
     return tuple(nodes)
@@ -124,13 +125,17 @@ def _write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=1) + "\n")
 
 
-def _write_peers(path: Path, topology: Topology, schedule: NodeSchedule) -> None:
+def _write_peers(path: Path, graph: Graph, topology: Topology, schedule: NodeSchedule) -> None:
     """Addresses as the topology gives them; a launcher on one machine supplies its own."""
     own = topology.by_name[schedule.device]
     addresses: dict[str, str] = {}
     for name in dict.fromkeys(peer for _, peer in schedule.sends):
         device = topology.by_name.get(name)
-        addresses[name] = HOST_ADDRESS if device is None else f"{device.host}:{device.port}"
+        if device is None:
+            port = HOST_PORT + host_ports(graph, topology)[schedule.device]
+            addresses[name] = f"127.0.0.1:{port}"
+        else:
+            addresses[name] = f"{device.host}:{device.port}"
     path.write_text(tomli_w.dumps({"listen": f"{own.host}:{own.port}", "peers": addresses}))
 
 

@@ -105,9 +105,10 @@ class Bundle:
         """Use nodes that run already, started by someone else.
 
         Args:
-            peers: HOST:PORT by device; only the source device's is used.
+            peers: HOST:PORT by device; only those on which inputs appear are used.
             timeout_s: How long connecting, or a request without any progress, may take.
-            listen: HOST:PORT at which the host takes results, as the sink node's peers file says.
+            listen: HOST:PORT at which the host takes results, as the sink node's peers file says;
+                with several sinks, further ones deliver to the ports after it.
 
         Raises:
             DeploymentError: the source cannot be reached, or the sink does not connect.

@@ -26,8 +26,12 @@ class Parts:
     requests: Requests
     nodes: Sequence[NodeProcess]
     """Those started on this machine."""
-    feeder: Feeder
-    collector: Collector
+    feeders: Mapping[str, Feeder]
+    """By device on which inputs appear."""
+    collectors: Mapping[str, Collector]
+    """By device on which outputs are wanted."""
+    source_of: Mapping[str, str]
+    """Device on which each input appears."""
     stop: ExitStack
     """Closing it ends everything at once."""
 
@@ -165,8 +169,8 @@ class Deployment:
         parts = self._parts
         self._wait(
             lambda: (
-                parts.feeder.connected
-                and parts.collector.connected
+                all(feeder.connected for feeder in parts.feeders.values())
+                and all(collector.connected for collector in parts.collectors.values())
                 and all(node.ready for node in parts.nodes)
             ),
             lambda: deadline_s,
@@ -176,10 +180,16 @@ class Deployment:
     def _unready(self) -> str:
         parts = self._parts
         waiting = [f"node {node.device} is not" for node in parts.nodes if not node.ready]
-        if not parts.feeder.connected:
-            waiting.append("the source does not answer the host")
-        if not parts.collector.connected:
-            waiting.append("the sink has not connected to the host")
+        waiting += [
+            f"the source {device} does not answer the host"
+            for device, feeder in parts.feeders.items()
+            if not feeder.connected
+        ]
+        waiting += [
+            f"the sink {device} has not connected to the host"
+            for device, collector in parts.collectors.items()
+            if not collector.connected
+        ]
         return ", ".join(waiting)
 
     def _submit(self, inputs: Mapping[str, Array]) -> int:
@@ -190,7 +200,8 @@ class Deployment:
 
         def hand_over(request: int) -> None:
             for name, array in inputs.items():
-                self._parts.feeder.put(request, self._wire[name], array)
+                feeder = self._parts.feeders[self._parts.source_of[name]]
+                feeder.put(request, self._wire[name], array)
 
         return self._parts.requests.start(hand_over)
 
@@ -259,9 +270,13 @@ class Deployment:
         with parts.requests.changed:
             parts.requests.ending = True
             parts.requests.progress()
-            parts.feeder.end(parts.requests.count)
+            for feeder in parts.feeders.values():
+                feeder.end(parts.requests.count)
         self._wait(
-            lambda: parts.collector.ended and all(n.exit_code is not None for n in parts.nodes),
+            lambda: (
+                all(collector.ended for collector in parts.collectors.values())
+                and all(n.exit_code is not None for n in parts.nodes)
+            ),
             lambda: parts.requests.progress_s + self._timeout_s,
             lambda: f"no end after BYE in {self._timeout_s:g} s; still running: {self._running()}",
         )

@@ -18,7 +18,7 @@ from runtime.host.sockets import format_address, listen_at, parse_address
 from runtime.host.trace import trace_name
 from runtime.host.wire import Hello
 from splitter.errors import UsageError
-from splitter.schedule import HOST
+from splitter.schedule import HOST, host_ports
 
 if TYPE_CHECKING:
     from runtime.host.bundle import Bundle
@@ -47,7 +47,7 @@ def launch(bundle: "Bundle", options: LaunchOptions) -> Deployment:
     commands = {device: _command(bundle, device, options) for device in bundle.manifest.nodes}
     requests = Requests(bundle.graph.outputs)
     with ExitStack() as stop:
-        listener = stop.enter_context(listen_at(options.listen))
+        listeners = _listen(bundle, options.listen, stop)
         nodes: list[NodeProcess] = []
         stop.callback(end_all, nodes)
         for device, words in commands.items():
@@ -55,47 +55,73 @@ def launch(bundle: "Bundle", options: LaunchOptions) -> Deployment:
         addresses = await_addresses(nodes, requests.changed, deadline_s)
         relays = stop.enter_context(LinkRelays(bundle, addresses if options.shape_links else {}))
         for node in nodes:
-            seen = addresses | relays.seen_from(node.device) | {HOST: format_address(listener)}
+            seen = addresses | relays.seen_from(node.device)
+            if node.device in listeners:
+                seen |= {HOST: format_address(listeners[node.device])}
             node.tell_peers(seen)
-        source = addresses[bundle.topology.source]
-        return _deployment(bundle, requests, nodes, listener, source, options.timeout_s, stop)
+        return _deployment(bundle, requests, nodes, listeners, addresses, options.timeout_s, stop)
 
 
 def connect(
     bundle: "Bundle", peers: Mapping[str, str], timeout_s: float, listen: str
 ) -> Deployment:
     """See `Bundle.connect`."""
-    source = bundle.topology.source
-    if source not in peers:
-        raise UsageError(f"the address of the source node {source} is missing")
-    parse_address(peers[source])
+    for source in dict.fromkeys(_source_of(bundle).values()):
+        if source not in peers:
+            raise UsageError(f"the address of the source node {source} is missing")
+        parse_address(peers[source])
     _check_timeout(timeout_s)
     requests = Requests(bundle.graph.outputs)
     with ExitStack() as stop:
-        listener = stop.enter_context(listen_at(listen))
-        return _deployment(bundle, requests, (), listener, peers[source], timeout_s, stop)
+        listeners = _listen(bundle, listen, stop)
+        return _deployment(bundle, requests, (), listeners, peers, timeout_s, stop)
+
+
+def _source_of(bundle: "Bundle") -> dict[str, str]:
+    """Device on which each input appears."""
+    return {name: bundle.topology.source_of(name) for name in bundle.graph.inputs}
+
+
+def _listen(bundle: "Bundle", address: str, stop: ExitStack) -> dict[str, socket.socket]:
+    """Where each sink delivers: the first at ``address``, the others at the ports after it."""
+    sinks = host_ports(bundle.graph, bundle.topology)
+    host, port = parse_address(address)
+    shown = f"[{host}]" if ":" in host else host
+    return {
+        sink: stop.enter_context(listen_at(f"{shown}:{port + after if port else 0}"))
+        for sink, after in sinks.items()
+    }
 
 
 def _deployment(
     bundle: "Bundle",
     requests: Requests,
     nodes: Sequence[NodeProcess],
-    listener: socket.socket,
-    source: str,
+    listeners: Mapping[str, socket.socket],
+    addresses: Mapping[str, str],
     timeout_s: float,
     stop: ExitStack,
 ) -> Deployment:
     """The deployment once it is ready; it then owns what is in ``stop``."""
     deadline_s = monotonic() + timeout_s
     identity = bytes.fromhex(bundle.manifest.bundle_id)
-    outputs = {bundle.wire[name]: bundle.graph.tensors[name] for name in bundle.graph.outputs}
-    from_sink = Hello(identity, bundle.topology.sink, HOST)
-    collector = Collector(listener, from_sink, outputs, requests, deadline_s)
-    stop.callback(collector.stop)
-    to_source = Hello(identity, HOST, bundle.topology.source)
-    feeder = Feeder(source, to_source, requests, deadline_s)
-    stop.callback(feeder.stop)
-    parts = Parts(requests, nodes, feeder, collector, stop.pop_all())
+    collectors: dict[str, Collector] = {}
+    for sink, listener in listeners.items():
+        outputs = {
+            bundle.wire[name]: bundle.graph.tensors[name]
+            for name in bundle.graph.outputs
+            if bundle.topology.sink_of(name) == sink
+        }
+        from_sink = Hello(identity, sink, HOST)
+        collectors[sink] = Collector(listener, from_sink, outputs, requests, deadline_s)
+        stop.callback(collectors[sink].stop)
+    source_of = _source_of(bundle)
+    feeders: dict[str, Feeder] = {}
+    for source in dict.fromkeys(source_of.values()):
+        to_source = Hello(identity, HOST, source)
+        feeders[source] = Feeder(addresses[source], to_source, requests, deadline_s)
+        stop.callback(feeders[source].stop)
+    parts = Parts(requests, nodes, feeders, collectors, source_of, stop.pop_all())
     in_flight = bundle.manifest.slots * len(bundle.manifest.nodes)
     deployment = Deployment(bundle.graph, parts, in_flight=in_flight, timeout_s=timeout_s)
     try:

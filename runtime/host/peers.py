@@ -1,4 +1,4 @@
-"""The host's two connections: inputs go to the source node, results come from the sink node."""
+"""The host's connections: inputs go to source nodes, results come from sink nodes."""
 
 import queue
 import socket
@@ -42,7 +42,7 @@ class _Item:
 
 
 class Feeder:
-    """Sends inputs to the source node from a thread of its own."""
+    """Sends inputs to one source node from a thread of its own."""
 
     def __init__(self, address: str, hello: Hello, requests: Requests, deadline_s: float) -> None:
         """Start connecting to ``address``."""
@@ -97,7 +97,7 @@ class Feeder:
 
 
 class Collector:
-    """Receives results from the sink node in a thread of its own."""
+    """Receives results from one sink node in a thread of its own."""
 
     def __init__(
         self,

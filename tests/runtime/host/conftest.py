@@ -73,6 +73,8 @@ class Toy:
     devices: tuple[str, ...] = ("a", "b", "c")
     source: str = "a"
     sink: str = "c"
+    sources: tuple[tuple[str, str], ...] = ()
+    sinks: tuple[tuple[str, str], ...] = ()
     bandwidth_bytes_per_s: float = 1e9
     latency_s: float = 1e-4
     processors: Mapping[str, str] = field(default_factory=dict)
@@ -108,7 +110,8 @@ def topology_of(toy: Toy) -> Topology:
         for t in toy.devices
         if s != t
     )
-    return Topology("toys", "", devices, links, toy.source, toy.sink)
+    ends = {"sources": toy.sources, "sinks": toy.sinks}
+    return Topology("toys", "", devices, links, toy.source, toy.sink, **ends)
 
 
 def card(processor: str) -> Card:
