@@ -1,6 +1,6 @@
 """The order in which ways to compute layers are measured: first where the time goes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,8 +40,6 @@ class _Lane:
     seen: set[int]
     """Structural hashes of the functions compiled so far: some choices mean the same."""
     rank: int = 0
-    taken: int = 0
-    """In the contest under way."""
 
     @property
     def promise_s(self) -> float:
@@ -86,10 +84,10 @@ class Queue:
     def __len__(self) -> int:
         return sum(len(lane.waiting) for lane in self.lanes)
 
-    def take(self, most_per_contest: int) -> Candidate | None:
-        """The most promising candidate that means something new."""
+    def take(self, has_room: Callable[[str], bool]) -> Candidate | None:
+        """The most promising candidate that means something new, of signatures that have room."""
         while True:
-            lanes = [x for x in self.lanes if x.waiting and x.taken < most_per_contest]
+            lanes = [x for x in self.lanes if x.waiting and has_room(x.layer.signature)]
             if not lanes:
                 return None
             lane = max(lanes, key=lambda x: x.promise_s)
@@ -99,13 +97,7 @@ class Queue:
             if meaning not in lane.seen:
                 lane.seen.add(meaning)
                 lane.rank += 1
-                lane.taken += 1
                 return Candidate(lane.layer, choice)
-
-    def next_contest(self) -> None:
-        """Layers that had their share of one contest may be in the next."""
-        for lane in self.lanes:
-            lane.taken = 0
 
 
 def _lane(

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 
@@ -11,7 +12,16 @@ from runtime.build.kernels import Progress, compile_layer
 from runtime.build.lower.choice import Choice
 from runtime.build.machine import Machine, machine_of
 from runtime.build.node import build_node
-from runtime.build.tune.contest import by_signature, challengers, compare, line_up, runs_per_turn
+from runtime.build.tune.contest import (
+    LineUp,
+    Neighbours,
+    Variant,
+    by_signature,
+    challengers,
+    compare,
+    contest_s,
+    runs_per_turn,
+)
 from runtime.build.tune.database import BY_COST_MODEL, TuningDatabase, fastest
 from runtime.build.tune.queue import Candidate, Queue
 from runtime.build.tune.reach import Place, bench
@@ -66,11 +76,13 @@ def tune_device(
     roomy = replace(device, memory_bytes=_NO_LIMIT_BYTES)
     tuner = _Tuner(program, schedule, roomy, place, database)
     clock, queue, ways = _Clock(seconds, progress), tuner.start(), 0
-    clock.start()
+    before = tuner.best()
+    clock.start(reserved_s=contest_s(queue.request_s, 2))
     while queue and (ways == 0 or clock.left_s > 0):
-        batch = tuner.compile_some(queue, clock)
-        tuner.hold(batch, queue.request_s)
-        ways += len(batch)
+        line_up = tuner.compile_some(queue, clock)
+        tuner.hold(line_up, queue.request_s)
+        ways += line_up.ways
+    tuner.confirm(before, queue.request_s, clock)
     return tuner.report(ways, len(queue))
 
 
@@ -82,8 +94,8 @@ class _Clock:
     progress: Progress
     end_s: float = 0.0
 
-    def start(self) -> None:
-        self.end_s = monotonic() + self.seconds
+    def start(self, reserved_s: float) -> None:
+        self.end_s = monotonic() + max(0.0, self.seconds - reserved_s)
 
     @property
     def left_s(self) -> float:
@@ -95,7 +107,7 @@ class _Clock:
         return min(wanted, self.left_s / 2)
 
     def show(self, what: str) -> None:
-        self.progress(round(self.seconds - self.left_s), round(self.seconds), what)
+        self.progress(round(max(0.0, self.seconds - self.left_s)), round(self.seconds), what)
 
 
 @dataclass(frozen=True)
@@ -112,18 +124,15 @@ class _Tuner:
     def machine(self) -> Machine:
         return machine_of(self.device)
 
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """Which layers follow which."""
+        return Neighbours(self.program.graph, self.schedule.layers)
+
     def known(self) -> dict[str, dict[str, float]]:
         """Seconds of this node's layers by signature and way, measured at this kind of place."""
         kept = self.database.seconds(self.device, self.place.emulated)
-        return {s: dict(kept[s]) for s in self.counts() if s in kept}
-
-    def counts(self) -> dict[str, int]:
-        """How many layers each signature has here."""
-        found: dict[str, int] = {}
-        for name in self.schedule.layers:
-            signature = self.program.graph.by_name[name].signature
-            found[signature] = found.get(signature, 0) + 1
-        return found
+        return {s: dict(kept[s]) for s in self.neighbours.own if s in kept}
 
     def best(self) -> dict[str, Choice]:
         """The fastest ways known at this kind of place."""
@@ -136,42 +145,71 @@ class _Tuner:
         with self.programs([self.best()]) as (words,):
             request_s = sum(by_signature(graph, bench(words, 1)).values())
             times = by_signature(graph, bench(words, runs_per_turn(request_s)))
-        known, counts = self.known(), self.counts()
-        fresh = {s: {BY_COST_MODEL: t / counts[s]} for s, t in times.items() if s not in known}
+        known, own = self.known(), self.neighbours.own
+        fresh = {s: {BY_COST_MODEL: t / len(own[s])} for s, t in times.items() if s not in known}
         self.database.add(self.device, self.place.emulated, fresh)
         layers = [graph.by_name[name] for name in self.schedule.layers]
         return Queue.of(self.program, layers, self.machine, times, self.known())
 
-    def compile_some(self, queue: Queue, clock: _Clock) -> list[Candidate]:
+    def compile_some(self, queue: Queue, clock: _Clock) -> LineUp:
         """The most promising candidates for the next contest, compiled."""
         end_s = monotonic() + clock.slice_s()
         most = challengers(queue.request_s, clock.left_s)
-        batch: list[Candidate] = []
-        while not batch or monotonic() < end_s:
-            found = queue.take(most)
+        line_up = LineUp(self.neighbours, self.best(), most)
+        while not line_up.variants or monotonic() < end_s:
+            found = queue.take(line_up.has_room)
             if found is None:
                 break
             clock.show(f"{self.device.name}: {found.layer.name}, {found.choice}")
             compile_layer(self.program, found.layer, self.machine, found.choice)
-            batch.append(found)
-        queue.next_contest()
-        clock.show(f"{self.device.name}: measuring {len(batch)} ways")
-        return batch
+            line_up.add(found)
+        clock.show(
+            f"{self.device.name}: measuring {sum(len(v.new) for v in line_up.variants)} ways"
+        )
+        return line_up
 
-    def hold(self, batch: Sequence[Candidate], request_s: float) -> None:
+    def hold(self, line_up: LineUp, request_s: float) -> None:
         """Measure the candidates against the best ways known, and keep what was found."""
-        best, known = self.best(), self.known()
-        variants = line_up(best, batch)
-        with self.programs([best, *(v.choices for v in variants)]) as programs:
-            graph = self.program.graph
-            _, *ratios = compare(graph, programs, runs_per_turn(request_s))
+        known, best = self.known(), line_up.best
         found: dict[str, dict[str, float]] = {}
-        for variant, ratio in zip(variants, ratios, strict=True):
+        for variant, ratio in self.contest(line_up, request_s):
             for signature in variant.new:
                 base_s = known[signature][str(best.get(signature, BY_COST_MODEL))]
                 way = str(variant.choices[signature])
                 found.setdefault(signature, {})[way] = base_s * ratio[signature]
         self.database.add(self.device, self.place.emulated, found)
+
+    def confirm(self, before: Mapping[str, Choice], request_s: float, clock: _Clock) -> None:
+        """Measure the new winners once more, against the cost model's ways.
+
+        The best of many noisy figures is too good; all figures of the layer are mended alike.
+        """
+        line_up = LineUp(self.neighbours, {}, most=len(self.schedule.layers))
+        for signature, choice in self.best().items():
+            if before.get(signature) != choice:
+                name = min(self.neighbours.own[signature])
+                line_up.add(Candidate(self.program.graph.by_name[name], choice))
+        if not line_up.variants:
+            return
+        clock.show(f"{self.device.name}: measuring what was faster once more")
+        known = self.known()
+        found: dict[str, dict[str, float]] = {}
+        for variant, ratio in self.contest(line_up, request_s):
+            for signature in variant.new:
+                ways = known[signature]
+                fresh_s = ways[BY_COST_MODEL] * ratio[signature]
+                factor = fresh_s / ways[str(variant.choices[signature])]
+                found[signature] = {w: s * (factor if w else 1.0) for w, s in ways.items()}
+        self.database.add(self.device, self.place.emulated, found)
+
+    def contest(
+        self, line_up: LineUp, request_s: float
+    ) -> Iterator[tuple[Variant, Mapping[str, float]]]:
+        """Each program with its layers' times relative to those of the best program."""
+        variants = line_up.variants
+        with self.programs([line_up.best, *(v.choices for v in variants)]) as programs:
+            _, *ratios = compare(self.neighbours, programs, runs_per_turn(request_s))
+        return zip(variants, ratios, strict=True)
 
     @contextmanager
     def programs(self, variants: Sequence[Mapping[str, Choice]]) -> Iterator[list[Sequence[str]]]:
@@ -193,12 +231,12 @@ class _Tuner:
 
     def report(self, ways: int, untried: int) -> TuningReport:
         """What is known now."""
-        known, counts = self.known(), self.counts()
+        known, own = self.known(), self.neighbours.own
         return TuningReport(
             device=self.device.name,
             ways=ways,
             untried=untried,
-            layers=sum(counts[s] for s in self.best()),
-            before_s=sum(counts[s] * ways[BY_COST_MODEL] for s, ways in known.items()),
-            after_s=sum(counts[s] * ways[fastest(ways)] for s, ways in known.items()),
+            layers=sum(len(own[s]) for s in self.best()),
+            before_s=sum(len(own[s]) * ways[BY_COST_MODEL] for s, ways in known.items()),
+            after_s=sum(len(own[s]) * ways[fastest(ways)] for s, ways in known.items()),
         )

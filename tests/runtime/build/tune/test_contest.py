@@ -7,7 +7,14 @@ import pytest
 import splitter
 from runtime.build.lower.choice import Choice
 from runtime.build.tune import contest
-from runtime.build.tune.contest import by_signature, challengers, compare, line_up, runs_per_turn
+from runtime.build.tune.contest import (
+    LineUp,
+    Neighbours,
+    by_signature,
+    challengers,
+    compare,
+    runs_per_turn,
+)
 from runtime.build.tune.queue import Candidate
 from runtime.build.tune.reach import CallTime
 
@@ -30,20 +37,25 @@ class Machine:
         }
 
 
+def neighbours(program: splitter.Program) -> Neighbours:
+    return Neighbours(program.graph, tuple(layer.name for layer in program.graph.layers))
+
+
 def held(
-    machine: Machine, graph: splitter.Graph, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, program: splitter.Program, monkeypatch: pytest.MonkeyPatch
 ) -> list[dict[str, float]]:
     monkeypatch.setattr(contest, "bench", machine.bench)
     programs = [[str(i)] for i in range(len(machine.factors))]
-    name_of = {layer.signature: layer.name for layer in graph.layers}
+    name_of = {layer.signature: layer.name for layer in program.graph.layers}
     return [
-        {name_of[s]: r for s, r in ratios.items()} for ratios in compare(graph, programs, runs=7)
+        {name_of[s]: r for s, r in ratios.items()}
+        for ratios in compare(neighbours(program), programs, runs=7)
     ]
 
 
 def test_ratios(program: splitter.Program, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine([1.0, 0.5, 3.0])
-    usual, faster, slower = held(machine, program.graph, monkeypatch)
+    usual, faster, slower = held(machine, program, monkeypatch)
     assert set(usual.values()) == {1.0}
     assert faster["first"] == 0.5
     assert slower["first"] == 3.0
@@ -63,7 +75,7 @@ def test_ratios(program: splitter.Program, monkeypatch: pytest.MonkeyPatch) -> N
 def test_noise_makes_no_winner(
     speed: Sequence[float], program: splitter.Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for ratios in held(Machine([1.0, 1.0, 1.0], speed), program.graph, monkeypatch):
+    for ratios in held(Machine([1.0, 1.0, 1.0], speed), program, monkeypatch):
         assert ratios["first"] > 0.95
 
 
@@ -73,23 +85,58 @@ def test_layers_of_one_signature_count_together(program: splitter.Program) -> No
     assert by_signature(program.graph, times)[signature] == 2.0
 
 
+def test_what_the_next_layer_loses_counts(
+    program: splitter.Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A way that is faster but leaves the next layer a cold cache."""
+
+    def bench(words: Sequence[str], runs: int) -> dict[str, CallTime]:
+        del runs
+        times = dict.fromkeys((layer.name for layer in program.graph.layers), 1.0)
+        if words == ["1"]:
+            times |= {"first": 0.6, "second": 1.5}
+        return {name: CallTime(s, s) for name, s in times.items()}
+
+    monkeypatch.setattr(contest, "bench", bench)
+    _, ratios = compare(neighbours(program), [["0"], ["1"]], runs=1)
+    assert ratios[program.graph.by_name["first"].signature] == pytest.approx(1.1)
+    assert ratios[program.graph.by_name["head"].signature] == 1.0
+
+
+def test_neighbours(program: splitter.Program) -> None:
+    """first, second, third (as second), last, last/mean, head."""
+    found = neighbours(program)
+    name = {layer.name: layer.signature for layer in program.graph.layers}
+    assert found.own[name["second"]] == {"second", "third"}
+    assert found.span[name["second"]] == {"second", "third", "last"}
+    assert found.span[name["head"]] == {"head"}
+    assert found.meet(name["first"], name["second"])
+    assert found.meet(name["second"], name["first"])
+    assert found.meet(name["head"], name["head"])
+    assert not found.meet(name["first"], name["last"])
+
+
 def test_as_few_programs_as_will_do(program: splitter.Program) -> None:
-    first, second = (program.graph.by_name[name] for name in ("first", "second"))
-    ways = [Choice(name) for name in "abcd"]
-    batch = [
-        Candidate(layer, way)
-        for layer, way in [(first, ways[0]), (first, ways[1]), (second, ways[2]), (first, ways[3])]
-    ]
+    first, second, last, head = (
+        program.graph.by_name[name] for name in ("first", "second", "last", "head")
+    )
     best = {second.signature: Choice("best"), "elsewhere": Choice("kept")}
-    found = line_up(best, batch)
-    assert [v.new for v in found] == [
-        {first.signature, second.signature},
-        {first.signature},
-        {first.signature},
+    line_up = LineUp(neighbours(program), best, most=2)
+    line_up.add(Candidate(first, Choice("a")))
+    line_up.add(Candidate(last, Choice("b")))
+    assert line_up.has_room(first.signature)
+    line_up.add(Candidate(second, Choice("c")))
+    line_up.add(Candidate(head, Choice("d")))
+    assert [v.new for v in line_up.variants] == [
+        {first.signature, last.signature, head.signature},
+        {second.signature},
     ]
-    assert found[0].choices == {**best, first.signature: ways[0], second.signature: ways[2]}
-    assert found[1].choices == {**best, first.signature: ways[1]}
-    assert line_up(best, []) == []
+    assert line_up.variants[0].choices["elsewhere"] == Choice("kept")
+    assert line_up.variants[0].choices[second.signature] == Choice("best")
+    assert line_up.variants[1].choices == {**best, second.signature: Choice("c")}
+    assert line_up.ways == 4
+    assert not line_up.has_room(first.signature)
+    assert line_up.has_room(head.signature)
 
 
 def test_turns_are_short_and_contests_fit() -> None:
