@@ -185,6 +185,12 @@ def compile(
 
 
 def _check_plan(graph: Graph, plan: Plan, topology: Topology) -> None:
+    if plan.replicas:
+        names = " and ".join(", ".join(group) for group in plan.replicas)
+        raise PlanError(
+            f"{names} take turns in this plan, which bundles cannot do; plan again without "
+            f"replicas = true in {topology.name}"
+        )
     if plan.topology != topology.name:
         raise PlanError(f"the plan is for {plan.topology}, not for {topology.name}; plan again")
     placed, known = set(plan.placement), set(graph.index)

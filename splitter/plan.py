@@ -146,6 +146,15 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """One request of a plan with replicas."""
+
+    placement: Mapping[str, str]
+    transfers: tuple[Transfer, ...]
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
 class Plan:
     """An assignment of every layer to a device, with its prediction and proof."""
 
@@ -171,6 +180,10 @@ class Plan:
     """Every rule that was in force, in words, and what the user wrote for it."""
     fallbacks: tuple[Fallback, ...] = ()
     """For every device that may leave: what would run where without it."""
+    replicas: tuple[tuple[str, ...], ...] = ()
+    """Groups of equal devices that take turns at what is placed on the first (`splitter.turns`)."""
+    turns: tuple[Turn, ...] = ()
+    """With replicas: what each request does until they repeat, the first like this plan."""
 
     def __str__(self) -> str:
         loads = [load for load in self.estimate.devices if load.layers]

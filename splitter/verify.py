@@ -18,6 +18,7 @@ from splitter.verify_calls import call_faults, computer_seconds
 from splitter.verify_memory import memory_faults
 from splitter.verify_rules import rule_faults
 from splitter.verify_timing import request_seconds
+from splitter.verify_turns import turn_faults, turns_as_plans
 
 _TOLERANCE = 1e-9
 
@@ -27,11 +28,17 @@ def verify(
 ) -> list[str]:
     """All faults of ``plan``; an empty list means that it holds.
 
+    Of a plan with replicas, every turn is checked like a plan of its own.
+
     Checks: every layer is placed once, on a known device; every rule holds; every transfer that
     the placement needs is there along a fastest route, and no other; every device's memory is
     accounted for and within its limit; latency, period, energy, price, loads and proof agree with
     an independent simulation.
     """
+    if plan.replicas or plan.turns:
+        turns = turns_as_plans(plan, costs)
+        found = [f for turn in turns for f in verify(turn, graph, topology, costs, constraints)]
+        return [*dict.fromkeys(found), *turn_faults(plan, topology), *_proof(plan)]
     faults = _completeness(plan, graph, topology)
     if faults:  # What follows looks up names, so it would only stumble over these again.
         return faults

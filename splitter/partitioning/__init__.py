@@ -19,6 +19,7 @@ from splitter.partitioning.large import fastest_devices, is_large, solve_large
 from splitter.partitioning.one_computer import plan_one_computer
 from splitter.partitioning.posing import check_effort, problem_of, question_of
 from splitter.partitioning.problem import Problem
+from splitter.partitioning.replicate import with_replicas
 from splitter.partitioning.simulate import memory_bytes
 from splitter.plan import Objective, Plan, Proof
 from splitter.schedule import transfers_of
@@ -76,6 +77,8 @@ def partition(
         solution = _given(problem, objective, placement)
     left = fallbacks(question, lambda one: _solved(one, objective, share_s, ()))
     plan = replace(_plan(problem, objective, solution), fallbacks=left)
+    if topology.replicas and objective == "throughput" and placement is None:
+        plan = with_replicas(problem, plan)
     return _verified(plan, question)
 
 

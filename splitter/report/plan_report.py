@@ -145,6 +145,8 @@ def _facts(plan: Plan) -> Table:
     facts.add_row("proof", _proof(plan))
     facts.add_row("memory", f"for {plan.slots} request{'s' * (plan.slots != 1)} in flight")
     facts.add_row("costs", _sources(plan))
+    for group in plan.replicas:
+        facts.add_row("replicas", f"{', '.join(group)} take turns")
     for rule in plan.rules:
         facts.add_row("rule", Text(rule))
     for left in plan.fallbacks:
@@ -173,6 +175,8 @@ def _no_flip(plan: Plan) -> str:
         return "no single device can run the model"
     if plan.objective not in ("latency", "throughput"):
         return f"the {objective_noun(plan.objective)} does not depend on the bandwidth"
+    if plan.replicas or plan.proof.method != "integer program":
+        return "not looked for in a plan of this kind"
     return "no change of bandwidth makes another single device as good"
 
 

@@ -75,6 +75,11 @@ def least_period_s(tables: Tables, known_s: float) -> float:
     return min(low, known_s)
 
 
+def shared_work_s(tables: Tables) -> float:
+    """The same when requests may take turns on devices, so that links carry only some of them."""
+    return _shares(tables).least_s(inf)
+
+
 def least_cost(tables: Tables, per_second: Sequence[float]) -> float:
     """Cost below which no plan is: every layer on its cheapest device, nothing sent."""
     usable = np.isfinite(tables.compute)
