@@ -16,21 +16,24 @@ _GATHERS = frozenset({"embedding", "gather"})
 
 def roofline(graph: Graph, topology: Topology) -> CostTable:
     """Cost of every layer of ``graph`` on every device of ``topology``."""
-    return CostTable(
-        {
-            (layer.name, device.name): LayerCost(layer_seconds(graph, layer, device), "roofline")
-            for layer in graph.layers
-            for device in topology.devices
-        }
-    )
+    entries: dict[tuple[str, str], LayerCost] = {}
+    for layer in graph.layers:
+        touched = touched_bytes(graph, layer)
+        for device in topology.devices:
+            seconds = _seconds(layer.macs, touched, device)
+            entries[layer.name, device.name] = LayerCost(seconds, "roofline")
+    return CostTable(entries)
 
 
 def layer_seconds(graph: Graph, layer: Layer, device: Device) -> float:
     """Time that ``device`` takes for one run of ``layer``, by the roofline model."""
+    return _seconds(layer.macs, touched_bytes(graph, layer), device)
+
+
+def _seconds(macs: int, touched: int, device: Device) -> float:
     card = device.card
-    compute_s = layer.macs / (card.macs_per_s * device.threads / card.threads)
-    memory_s = touched_bytes(graph, layer) / card.memory_bytes_per_s
-    return max(compute_s, memory_s) + card.call_overhead_s
+    compute_s = macs / (card.macs_per_s * device.threads / card.threads)
+    return max(compute_s, touched / card.memory_bytes_per_s) + card.call_overhead_s
 
 
 def touched_bytes(graph: Graph, layer: Layer) -> int:

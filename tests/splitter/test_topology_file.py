@@ -354,3 +354,48 @@ def test_any_text_loads_or_is_refused(tmp_path: Path, lines: list[str]) -> None:
 def test_any_tree_is_read_or_every_fault_is_in_words(data: dict[str, object]) -> None:
     table, faults = read_table(TopologyTable, data)
     assert (table is None) == bool(faults)
+
+
+SCATTERED = GOOD.replace(
+    'output = "edge"',
+    """output = "edge"
+replicas = true
+sources = { depth = "edge" }
+sinks = { boxes = "phone", "mask.0" = "edge" }""",
+).replace("latency_ms = 0.1", 'latency_ms = 0.1\nshared = "wifi"')
+
+
+def test_ends_shared_media_and_replicas(tmp_path: Path) -> None:
+    topology = _load(tmp_path, SCATTERED)
+    assert topology.replicas
+    assert topology.sources == (("depth", "edge"),)
+    assert [topology.source_of(name) for name in ("depth", "image")] == ["edge", "phone"]
+    assert [topology.sink_of(name) for name in ("boxes", "mask.0", "x")] == [
+        "phone",
+        "edge",
+        "edge",
+    ]
+    assert {link.medium for link in topology.links} == {"wifi"}
+    save_topology(topology, tmp_path / "saved.toml")
+    assert load_topology(tmp_path / "saved.toml") == topology
+
+
+def test_a_link_of_its_own_is_its_own_medium(tmp_path: Path) -> None:
+    topology = _load(tmp_path, GOOD)
+    assert [link.medium for link in topology.links] == ["phone -> edge", "edge -> phone"]
+    assert (topology.sources, topology.sinks, topology.replicas) == ((), (), False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('depth = "edge"', 'depth = "egde"', 'source of "depth": no device is called "egde"'),
+        ('boxes = "phone"', "boxes = 3", "must be a text in quotes"),
+        ("replicas = true", 'replicas = "yes"', "replicas"),
+        ('shared = "wifi"', 'shared = ""', "must be a text in quotes, and not empty"),
+    ],
+)
+def test_bad_ends_are_told(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        _load(tmp_path, SCATTERED.replace(old, new))
+    assert message in str(caught.value)

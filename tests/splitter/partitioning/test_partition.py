@@ -175,3 +175,48 @@ def test_out_of_time_reports_the_gap_that_is_left() -> None:
     assert plan.proof.bound <= plan.estimate.period_s
     gap = (plan.estimate.period_s - plan.proof.bound) / plan.estimate.period_s
     assert plan.proof.gap == pytest.approx(gap)
+
+
+def test_ends_must_be_those_of_the_model() -> None:
+    for field, word in (("sources", "inputs"), ("sinks", "outputs")):
+        topology = replace(phone_edge_cloud(), **{field: (("pixels", "edge"),)})
+        with pytest.raises(PlanError, match=f"'pixels', which is none of the {word} of chain2: "):
+            solve(chain(2), topology)
+
+
+def test_input_and_output_where_the_topology_says() -> None:
+    """The input appears on the edge and the output is wanted there: nothing is sent."""
+    graph = chain(3)
+    ends = {"sources": (("x", "edge"),), "sinks": ((graph.outputs[0], "edge"),)}
+    plan = solve(graph, replace(phone_edge_cloud(0.1), **ends))
+    assert set(plan.placement.values()) == {"edge"}
+    assert plan.transfers == ()
+
+
+def test_a_device_that_computes_nothing_passes_tensors_on() -> None:
+    """Pinned to both ends of a line, a chain crosses the middle."""
+    devices = tuple(device(name, 10) for name in ("left", "middle", "right"))
+    links = (link("left", "middle", 100, 1), link("middle", "right", 100, 1))
+    line = Topology("line", "", devices, links, "left", "right")
+    rules = Constraints(pins=(("l0", "left"), ("l1", "right")))
+    plan = solve(chain(2), line, constraints=rules)
+    loads = {load.device: load for load in plan.estimate.devices}
+    assert loads["middle"].layers == ()
+    assert loads["middle"].received_bytes == loads["middle"].sent_bytes == 4000
+    assert loads["middle"].memory_bytes > 0
+
+
+def test_a_shared_medium_is_as_busy_as_all_its_links() -> None:
+    graph = chain(2)
+    devices = (device("left", 10), device("right", 10))
+    pair = (link("left", "right", 1, 0, 0), link("right", "left", 1, 0, 0))
+    rules = Constraints(pins=(("l0", "right"), ("l1", "right")))
+    periods = []
+    for shared in ("", "air"):
+        links = tuple(replace(one, shared=shared) for one in pair)
+        topology = Topology("pair", "", devices, links, "left", "left")
+        plan = solve(graph, topology, objective="throughput", constraints=rules)
+        periods.append(plan.estimate.period_s)
+        assert [medium.name for medium in plan.estimate.media] == ["air"] * bool(shared)
+    assert periods == pytest.approx([0.032, 0.064])
+    assert plan.bottleneck.startswith("sending over the shared air: 64 ms")
