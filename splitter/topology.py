@@ -141,6 +141,14 @@ class Topology:
         """Device on which the model's output ``tensor`` is wanted."""
         return self._sink_of.get(tensor, self.sink)
 
+    def is_source(self, device: str) -> bool:
+        """Whether inputs may appear on ``device``."""
+        return device == self.source or device in self._source_of.values()
+
+    def is_sink(self, device: str) -> bool:
+        """Whether outputs may be wanted on ``device``."""
+        return device == self.sink or device in self._sink_of.values()
+
     @cached_property
     def _source_of(self) -> Mapping[str, str]:
         return dict(self.sources)

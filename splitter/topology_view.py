@@ -19,6 +19,7 @@ def draw(topology: Topology) -> RenderableType:
     parts: list[RenderableType] = [
         Text.assemble((topology.name, "bold"), f": {topology.description}"),
         Text(f"The input is born on {topology.source}, the result is wanted on {topology.sink}."),
+        *(Text(line) for line in _end_lines(topology)),
         Text(),
         _tree(topology),
         _device_table(topology),
@@ -27,6 +28,15 @@ def draw(topology: Topology) -> RenderableType:
         parts.append(_link_table(topology))
     parts.extend(Text(line) for line in _constraint_lines(topology.constraints))
     return Group(*parts)
+
+
+def _end_lines(topology: Topology) -> Iterator[str]:
+    for tensor, device in topology.sources:
+        yield f"Input {tensor} is born on {device}."
+    for tensor, device in topology.sinks:
+        yield f"Output {tensor} is wanted on {device}."
+    if topology.replicas:
+        yield "Equal devices may take turns at one part."
 
 
 def to_dict(topology: Topology) -> dict[str, Any]:
@@ -42,7 +52,14 @@ def _tree(topology: Topology) -> Tree:
     branches = {topology.source: root}
     waiting = [topology.source]
     drawn: set[frozenset[str]] = set()
-    while waiting:
+    others = [device for _, device in topology.sources]
+    while waiting or others:
+        if not waiting:
+            other = others.pop(0)
+            if other not in branches:
+                branches[other] = root.add(_node_label(topology, other))
+                waiting.append(other)
+            continue
         here = waiting.pop(0)
         for link in topology.links:
             pair = frozenset((link.source, link.target))
@@ -63,7 +80,7 @@ def _tree(topology: Topology) -> Tree:
 
 def _node_label(topology: Topology, name: str) -> Text:
     device = topology.by_name[name]
-    marks = [word for word, end in (("in", topology.source), ("out", topology.sink)) if end == name]
+    marks = ["in"] * topology.is_source(name) + ["out"] * topology.is_sink(name)
     ends = f" ({', '.join(marks)})" if marks else ""
     return Text.assemble(
         (name, "bold"), f"{ends}: {device.card.name}, {_bytes(device.memory_bytes)}"
@@ -110,7 +127,9 @@ def _link_table(topology: Topology) -> Table:
     for link, arrow in _merged(topology):
         energy = f"{link.energy_j_per_byte * 1e9:g} nJ/B" if link.energy_j_per_byte else ""
         table.add_row(
-            escape(f"{link.source} {arrow} {link.target}"),
+            escape(
+                f"{link.source} {arrow} {link.target}" + f" ({link.shared})" * bool(link.shared)
+            ),
             f"{link.bandwidth_bytes_per_s * 8 / 1e6:g} Mbit/s",
             f"{link.latency_s * 1e3:g} ms",
             f"{link.seconds(1_000_000) * 1e3:.3g} ms",
@@ -134,8 +153,8 @@ def _merged(topology: Topology) -> Iterator[tuple[Link, str]]:
             yield link, "-->"
 
 
-def _figures(link: Link) -> tuple[float, float, float]:
-    return link.bandwidth_bytes_per_s, link.latency_s, link.energy_j_per_byte
+def _figures(link: Link) -> tuple[float, float, float, str]:
+    return link.bandwidth_bytes_per_s, link.latency_s, link.energy_j_per_byte, link.shared
 
 
 def _constraint_lines(constraints: Constraints) -> Iterator[str]:

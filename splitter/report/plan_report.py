@@ -102,7 +102,7 @@ def _devices(plan: Plan, graph: Graph, topology: Topology) -> Table:
 
 
 def _role(device: str, topology: Topology) -> str:
-    roles = ["in"] * (device == topology.source) + ["out"] * (device == topology.sink)
+    roles = ["in"] * topology.is_source(device) + ["out"] * topology.is_sink(device)
     return f" ({', '.join(roles)})" if roles else ""
 
 

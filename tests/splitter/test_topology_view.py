@@ -48,3 +48,28 @@ def test_json_form_is_json_in_si_units() -> None:
     assert data["devices"][0]["card"]["macs_per_s"] == 33.6e9
     assert data["links"][0]["bandwidth_bytes_per_s"] == 1e9
     assert data["source"] == "camera"
+
+
+def test_drawing_shows_ends_media_and_replicas() -> None:
+    plain = load_topology("phone_edge_cloud")
+    text = _drawn(
+        replace(
+            plain,
+            links=tuple(replace(link, shared="wifi") for link in plain.links),
+            sources=(("depth", "edge"),),
+            sinks=(("boxes", "cloud"),),
+            replicas=True,
+        )
+    )
+    assert "Input depth is born on edge." in text
+    assert "Output boxes is wanted on cloud." in text
+    assert "Equal devices may take turns at one part." in text
+    assert "edge <-> cloud (wifi)" in text
+    assert "cloud (out)" in text
+
+
+def test_a_device_that_only_another_source_reaches_is_drawn() -> None:
+    plain = load_topology("phone_edge_cloud")
+    links = tuple(k for k in plain.links if (k.source, k.target) == ("cloud", "edge"))
+    text = _drawn(replace(plain, links=links, sources=(("depth", "cloud"),)))
+    assert text.index("cloud (in)") < text.index("edge: ")
