@@ -12,15 +12,16 @@ from splitter.memory import REQUEST_SLOTS
 from splitter.partitioning.compare import alternatives, bottleneck
 from splitter.partitioning.fallbacks import fallbacks
 from splitter.partitioning.flips import flips
-from splitter.partitioning.ilp import Solution, solve
+from splitter.partitioning.ilp import Solution
 from splitter.partitioning.infeasible import Question, explain
 from splitter.partitioning.judge import broken_rules, value
-from splitter.partitioning.large import fastest_devices, is_large, solve_large
+from splitter.partitioning.large import fastest_devices, is_large
 from splitter.partitioning.one_computer import plan_one_computer
 from splitter.partitioning.posing import check_effort, problem_of, question_of
 from splitter.partitioning.problem import Problem
 from splitter.partitioning.replicate import with_replicas
 from splitter.partitioning.simulate import memory_bytes
+from splitter.partitioning.solving import solve_any
 from splitter.plan import Objective, Plan, Proof
 from splitter.schedule import transfers_of
 from splitter.topology import Constraints, Topology
@@ -98,11 +99,11 @@ def _solved(
 ) -> tuple[Problem, Solution]:
     problem = problem_of(question)
     known = [problem.assignment(start) for start in starts]
-    if is_large(problem):
-        return problem, solve_large(problem, objective, time_limit_s, known)
     try:
-        return problem, solve(problem, objective, time_limit_s, known)
+        return problem, solve_any(problem, objective, time_limit_s, known)
     except InfeasibleError as error:
+        if is_large(problem):
+            raise
         raise InfeasibleError(explain(question)) from error
 
 

@@ -33,7 +33,7 @@ from splitter.partitioning.problem import Assignment, Problem
 from splitter.partitioning.simulate import memory_bytes
 from splitter.plan import Objective
 
-LARGEST_EXACT = 40_000
+LARGEST_EXACT = 20_000
 """Transport variables (edges x devices squared) up to which the integer program is built."""
 _COMPARED = 5
 """Single devices with which a large plan is compared."""
