@@ -1,8 +1,9 @@
 """Which solver plans: the integer program, the searches for large problems, or both in turn.
 
 The program proves small problems optimal. Beyond a few thousand transport variables it may run out
-of time with a poor plan, where searches are good and their bounds are sometimes better; what both
-found is put together. Above `LARGEST_EXACT` the program is not built at all.
+of time with a poor plan, where searches are good and their bounds are sometimes better: a short
+search gives the program its start, and where time is left it goes on from the program's plan; what
+both found is put together. Above `LARGEST_EXACT` the program is not built at all.
 """
 
 from collections.abc import Sequence
@@ -10,18 +11,19 @@ from dataclasses import replace
 from time import monotonic
 from typing import Literal
 
-from splitter.errors import InfeasibleError, PlanError
+from splitter.errors import PlanError
 from splitter.partitioning.ilp import OPTIMAL_GAP, Solution, solve
-from splitter.partitioning.large import is_large, solve_large
+from splitter.partitioning.large import is_large, solve_large, transport_variables
 from splitter.partitioning.problem import Assignment, Problem
 from splitter.plan import Objective
 
-_EXACT_PART = 0.6
-"""Of the time, for the integer program where searches may follow."""
-_QUICK_PART = 0.1
-"""Of the time, for searches where they end early by themselves (latency)."""
+SMALLEST_SEARCHED = 2_000
+"""Transport variables up to which the integer program is left to itself."""
+_FIRST_PART, _EXACT_PART = 0.1, 0.5
+"""Of the time, for the first search and for the integer program after it."""
 _SMALL_GAP = 1e-3
 _ROUNDING = 1e-9
+_BOTH = "integer program and search"
 
 
 def solve_any(
@@ -39,34 +41,20 @@ def solve_any(
     began = monotonic()
     if is_large(problem):
         return solve_large(problem, objective, time_limit_s, starts)
-    if objective == "latency":
-        searched = _searched(problem, objective, _QUICK_PART * time_limit_s, starts)
-        known = [*starts, searched.assignment] if searched else starts
-        left_s = max(time_limit_s - (monotonic() - began), 0.5 * time_limit_s)
-        exact = solve(problem, objective, left_s, known)
-    else:
-        exact_or_none = _exact(problem, objective, _EXACT_PART * time_limit_s, starts)
-        if exact_or_none is not None and _gap(exact_or_none) <= _SMALL_GAP:
-            return exact_or_none
-        known = [*starts, exact_or_none.assignment] if exact_or_none else starts
-        left_s = max(time_limit_s - (monotonic() - began), 0.1 * time_limit_s)
-        if exact_or_none is None:
-            return solve_large(problem, objective, left_s, known)
-        exact = exact_or_none
-        searched = _searched(problem, objective, left_s, known)
-    return exact if searched is None else _together(exact, searched, monotonic() - began)
-
-
-def _exact(
-    problem: Problem, objective: Objective, time_limit_s: float, starts: Sequence[Assignment]
-) -> Solution | None:
-    """What the integer program finds; None when it runs out of time."""
-    try:
+    if transport_variables(problem) <= SMALLEST_SEARCHED:
         return solve(problem, objective, time_limit_s, starts)
-    except InfeasibleError:
-        raise
-    except PlanError:
-        return None
+    first = _searched(problem, objective, _FIRST_PART * time_limit_s, starts)
+    if first is None:  # Limits are tight, so finding any plan is the program's task.
+        return solve(problem, objective, time_limit_s - (monotonic() - began), starts)
+    # For latency searches end early by themselves, and a second one would find nothing new.
+    more = objective != "latency"
+    left_s = time_limit_s * _EXACT_PART if more else time_limit_s - (monotonic() - began)
+    found = _together(solve(problem, objective, left_s, [*starts, first.assignment]), first)
+    if more and _gap(found) > _SMALL_GAP:
+        left_s = max(time_limit_s - (monotonic() - began), 0.1 * time_limit_s)
+        again = _searched(problem, objective, left_s, [found.assignment])
+        found = _together(found, again) if again else found
+    return replace(found, solve_s=monotonic() - began)
 
 
 def _searched(
@@ -85,7 +73,7 @@ def _gap(solution: Solution) -> float:
     return (solution.value - solution.bound) / solution.value
 
 
-def _together(exact: Solution, searched: Solution, solve_s: float) -> Solution:
+def _together(exact: Solution, searched: Solution) -> Solution:
     """The better placement with the better bound."""
     best = searched if searched.value < exact.value * (1 - _ROUNDING) else exact
     bound = min(max(exact.bound, searched.bound), best.value)
@@ -94,5 +82,5 @@ def _together(exact: Solution, searched: Solution, solve_s: float) -> Solution:
     closed = best.value - bound <= OPTIMAL_GAP * abs(best.value)
     status: Literal["optimal", "feasible"] = "optimal" if closed else "feasible"
     alone = best is exact and exact.bound >= bound * (1 - _ROUNDING)
-    method = exact.method if alone else f"{exact.method} and search"
-    return replace(best, bound=bound, status=status, solve_s=solve_s, method=method)
+    method = exact.method if alone else _BOTH
+    return replace(best, bound=bound, status=status, method=method)

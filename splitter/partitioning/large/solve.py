@@ -47,10 +47,15 @@ _EXCESS_WEIGHT = 20.0
 """How much worse a first plan looks for each part of all memory by which it is too large."""
 
 
+def transport_variables(problem: Problem) -> int:
+    """About how many variables the integer program has."""
+    edges = sum(len(wire.readers) for wire in problem.wires if not wire.is_input)
+    return (edges + problem.n) * problem.m**2
+
+
 def is_large(problem: Problem) -> bool:
     """Whether the integer program would be too large to help."""
-    edges = sum(len(wire.readers) for wire in problem.wires if not wire.is_input)
-    return (edges + problem.n) * problem.m**2 > LARGEST_EXACT
+    return transport_variables(problem) > LARGEST_EXACT
 
 
 def fastest_devices(problem: Problem) -> list[int]:
