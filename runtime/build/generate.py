@@ -1,5 +1,6 @@
 """From a scheduled function to machine code: TVM's own passes and one of ours."""
 
+import math
 from typing import Any
 
 import tvm
@@ -7,6 +8,7 @@ from tvm import tirx
 from tvm.s_tir.pipeline import default_s_tir_pipeline
 
 from runtime.build.machine import Machine
+from splitter.tracing.work import STACK_BYTES
 
 _PIPELINE = "splitter"
 _TRUE = tirx.const(True, "bool")
@@ -14,7 +16,6 @@ _TRUE = tirx.const(True, "bool")
 
 def generate(function: tirx.PrimFunc, symbol: str, machine: Machine) -> tvm.runtime.Module:
     """The compiled module that holds ``function`` under the name ``symbol``."""
-    tirx.register_tir_pipeline(_PIPELINE, _pipeline)
     named = tvm.IRModule({symbol: function.with_attr("global_symbol", symbol)})
     return tirx.build(named, target=machine.target(), pipeline=_PIPELINE)
 
@@ -29,12 +30,13 @@ def _keep_on_stack(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any
 
 
 # TVM takes all but the smallest buffers from a shared workspace, inside parallel loops even the
-# accumulators: a call and a lock per tile, and values in memory that belong in registers.
+# accumulators: a call and a lock per tile, and values in memory that belong in registers. What the
+# stack of a thread cannot hold is left to it.
 _KEEP_ON_STACK = tirx.transform.prim_func_pass(_keep_on_stack, opt_level=0, name="KeepOnStack")
 
 
 def _marked(statement: tirx.Stmt) -> tirx.Stmt:
-    """``statement`` with every "local" buffer exempt from becoming a workspace."""
+    """``statement`` with every small "local" buffer exempt from becoming a workspace."""
     match statement:
         case tirx.SeqStmt():
             return tirx.SeqStmt([_marked(s) for s in statement.seq], statement.span)
@@ -66,6 +68,15 @@ def _marked(statement: tirx.Stmt) -> tirx.Stmt:
                 _marked(statement.body),
                 statement.span,
             )
-        case tirx.AllocBuffer() if statement.buffer.scope() == "local":
+        case tirx.AllocBuffer() if _belongs_on_stack(statement.buffer):
             return tirx.AllocBuffer(statement.buffer, {"disable_lower_builtin": _TRUE})
     return statement
+
+
+def _belongs_on_stack(buffer: Any) -> bool:
+    kind = tvm.DataType(buffer.dtype)
+    size_bytes = math.prod(int(e) for e in buffer.shape) * kind.bits * kind.lanes // 8
+    return bool(buffer.scope() == "local") and size_bytes <= STACK_BYTES
+
+
+tirx.register_tir_pipeline(_PIPELINE, _pipeline)

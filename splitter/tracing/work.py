@@ -83,7 +83,7 @@ _SPARE = 24
 """Columns a kernel may add to a padded copy: to keep planes out of each other's cache sets, and to
 compute rows by whole vectors."""
 STACK_BYTES = 256 << 10
-"""A plane up to this size lies on the stack of the thread that computes, not in the scratch."""
+"""What a thread needs for itself lies on its stack up to this size, not in the scratch."""
 
 
 def _is_padded_before(node: fx.Node) -> bool:
@@ -101,11 +101,12 @@ def _padded_bytes(node: fx.Node) -> int:
     *rows, columns = [e + 2 * p for e, p in zip(extents, sizes, strict=True)]
     spare = _SPARE * max(listed(argument(node, 3, "stride", 1), 1))
     plane = math.prod(rows) * (columns + spare) * 4
-    if groups > 1 and plane <= STACK_BYTES:
-        return 0
     if groups == 1:
         return batch * channels * plane
-    return min(batch * channels, channels // groups * _THREADS_WITH_OWN_SCRATCH) * plane
+    per_thread = channels // groups * plane
+    if per_thread <= STACK_BYTES:
+        return 0
+    return min(batch * channels * plane, per_thread * _THREADS_WITH_OWN_SCRATCH)
 
 
 WINOGRAD_SCRATCH_BYTES = 4 << 20

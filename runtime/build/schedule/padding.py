@@ -1,13 +1,11 @@
 """Copies of an input with zeros around it, or with its columns sorted by phase."""
 
-import math
 from typing import Any
 
 from tvm import s_tir
 
 from runtime.build.machine import Machine
 from runtime.build.schedule.loops import blocks, extent, name_of, share
-from splitter.tracing.work import STACK_BYTES
 
 
 def pad_first(sch: s_tir.Schedule, machine: Machine) -> set[str]:
@@ -26,10 +24,7 @@ def pad_at(sch: s_tir.Schedule, loop: Any) -> set[str]:
     for block in _padded_blocks(sch):
         sch.compute_at(block, loop, preserve_unit_loops=True)
         _copy_runs(sch, block)
-        # Taking a workspace for each channel costs more than the channel, and threads wait for each
-        # other at its lock.
-        if _plane_bytes(sch, block) <= STACK_BYTES:
-            sch.set_scope(block, 0, "local")
+        sch.set_scope(block, 0, "local")
         done.add(name_of(sch, block))
     return done
 
@@ -44,9 +39,3 @@ def _copy_runs(sch: s_tir.Schedule, block: Any) -> None:
     for loop in (rows, columns):
         if extent(sch, loop) > 1:
             sch.annotate(loop, "pragma_loop_partition_hint", 1)
-
-
-def _plane_bytes(sch: s_tir.Schedule, block: Any) -> int:
-    """Size of one channel of what ``block`` writes."""
-    shape = sch.get(block).writes[0].source.shape
-    return 4 * math.prod(int(e) for e in shape[2:])
