@@ -114,3 +114,8 @@ def row_lanes(machine: Machine, columns: int) -> int:
     while lanes // 2 >= columns:
         lanes //= 2
     return lanes
+
+
+def largest_divisor(size: int, limit: int) -> int:
+    """The largest divisor of ``size`` that is not above ``limit``; 1 when there is none."""
+    return max(d for d in range(1, min(size, max(limit, 1)) + 1) if size % d == 0)

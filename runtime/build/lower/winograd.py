@@ -16,7 +16,7 @@ from tvm.ir import Expr
 from runtime.build.lower.choice import Choice, Offer
 from runtime.build.lower.context import Anchor, Context, safe_name
 from runtime.build.lower.packing import Packing
-from runtime.build.lower.tile import ranked_tiles
+from runtime.build.lower.tile import largest_divisor, ranked_tiles
 from runtime.build.machine import Machine
 from splitter.tracing.arguments import shape_of
 from splitter.tracing.work import WINOGRAD_SCRATCH_BYTES
@@ -78,8 +78,7 @@ def strip_rows(machine: Machine, shape: Sequence[int], inner: int, size: int) ->
         return 0
     count, across = height // size, -(-width // size)
     row_bytes = 4 * (size + 2) ** 2 * across * (inner + channels)
-    most = max(1, machine.kept_bytes // row_bytes)
-    rows = max(d for d in range(1, count + 1) if count % d == 0 and d <= most)
+    rows = largest_divisor(count, machine.kept_bytes // row_bytes)
     small = count // rows < machine.threads or rows * across < _LEAST_POSITIONS
     return 0 if small else rows
 

@@ -9,17 +9,12 @@ the reduction.
 import math
 from typing import Any
 
-from tvm import s_tir, tirx
+from tvm import s_tir
 
 from runtime.build.lower.context import Anchor
-from runtime.build.lower.tile import Tile
+from runtime.build.lower.tile import Tile, largest_divisor
 from runtime.build.machine import Machine
-from runtime.build.schedule.loops import (
-    extent,
-    name_of,
-    share,
-    vector_width,
-)
+from runtime.build.schedule.loops import extent, name_of, own_loops, share, vector_width
 from runtime.build.schedule.padding import pad_at, pad_first
 
 
@@ -70,7 +65,7 @@ def _outer_order(
         return [*lead, *rows, space_o, channel_o]
     if anchor.order == "" and rows and min(weight_bytes, input_bytes) > machine.kept_bytes:
         count = extent(sch, rows[0])
-        few = _largest_divisor(count, count * machine.kept_bytes // input_bytes)
+        few = largest_divisor(count, count * machine.kept_bytes // input_bytes)
         rows_o, rows_i = sch.split(rows[0], [None, few])
         return [*lead, rows_o, channel_o, rows_i, *rows[1:], space_o]
     return [*lead, channel_o, *rows, space_o]
@@ -78,12 +73,8 @@ def _outer_order(
 
 def _depth(sch: s_tir.Schedule, anchor: Anchor) -> int:
     """Products that each output sums up, taps included."""
-    axes = sch.get(sch.get_sblock(anchor.block)).iter_vars
-    return math.prod(int(v.dom.extent) for v in axes if v.iter_type != tirx.IterVar.DataPar)
-
-
-def _largest_divisor(size: int, limit: int) -> int:
-    return max(d for d in range(1, size + 1) if size % d == 0 and (d == 1 or d <= limit))
+    _, folded = own_loops(sch, sch.get_sblock(anchor.block))
+    return math.prod(extent(sch, loop) for loop in folded)
 
 
 def _share_tiles(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> Any:
@@ -103,13 +94,10 @@ _MOST_UNEVEN = 1.05
 
 def schedule_accumulators(sch: s_tir.Schedule, product: Any, machine: Machine) -> None:
     """Reduction outside, the tile inside: unrolled, its last axis as vectors."""
-    kinds = [v.iter_type for v in sch.get(product).iter_vars]
-    own = list(sch.get_loops(product))[-len(kinds) :]
-    spatial = [x for x, kind in zip(own, kinds, strict=True) if kind == tirx.IterVar.DataPar]
-    reduce = [x for x, kind in zip(own, kinds, strict=True) if kind != tirx.IterVar.DataPar]
-    sch.reorder(*reduce, *spatial)
+    spatial, folded = own_loops(sch, product)
+    sch.reorder(*folded, *spatial)
     unroll_tile(sch, spatial, machine)
-    start = sch.decompose_reduction(product, reduce[0])
+    start = sch.decompose_reduction(product, folded[0])
     unroll_tile(sch, list(sch.get_loops(start))[-len(spatial) :], machine)
 
 

@@ -36,6 +36,25 @@ def inline_elementwise(sch: s_tir.Schedule, keep: frozenset[str]) -> None:
             sch.compute_inline(block)
 
 
+def own_loops(sch: s_tir.Schedule, block: Any) -> tuple[list[Any], list[Any]]:
+    """The block's innermost loops, one for each of its axes: those that are not folded, and the
+    folded ones.
+    """
+    kinds = [v.iter_type for v in sch.get(block).iter_vars]
+    spatial: list[Any] = []
+    folded: list[Any] = []
+    for loop, kind in zip(list(sch.get_loops(block))[-len(kinds) :], kinds, strict=True):
+        (spatial if kind == tirx.IterVar.DataPar else folded).append(loop)
+    return spatial, folded
+
+
+def partitioned(sch: s_tir.Schedule, *loops: Any) -> None:
+    """Let zeros and copied runs be loops of their own: without a test inside, LLVM vectorises."""
+    for loop in loops:
+        if extent(sch, loop) > 1:
+            sch.annotate(loop, "pragma_loop_partition_hint", 1)
+
+
 def extent(sch: s_tir.Schedule, loop: Any) -> int:
     """Number of iterations."""
     return int(sch.get(loop).extent)
@@ -129,11 +148,9 @@ def _fold_by_lanes(
     partial = sch.rfactor(lane, len(spatial))
     shared = share(sch, list(sch.get_loops(block))[: len(spatial)], machine)
     sch.compute_at(partial, shared, preserve_unit_loops=True)
-    kinds = [v.iter_type for v in sch.get(partial).iter_vars]
-    own = list(sch.get_loops(partial))[-len(kinds) :]
-    folds = [x for x, kind in zip(own, kinds, strict=True) if kind != tirx.IterVar.DataPar]
-    sch.reorder(*folds, own[0])
-    sch.vectorize(own[0])
+    (side, *_), folds = own_loops(sch, partial)
+    sch.reorder(*folds, side)
+    sch.vectorize(side)
     start = sch.decompose_reduction(partial, folds[0])
     sch.vectorize(list(sch.get_loops(start))[-1])
     sch.set_scope(partial, 0, "local")

@@ -5,7 +5,7 @@ from typing import Any
 from tvm import s_tir
 
 from runtime.build.machine import Machine
-from runtime.build.schedule.loops import blocks, extent, name_of, share
+from runtime.build.schedule.loops import blocks, name_of, partitioned, share
 
 
 def pad_first(sch: s_tir.Schedule, machine: Machine) -> set[str]:
@@ -13,7 +13,7 @@ def pad_first(sch: s_tir.Schedule, machine: Machine) -> set[str]:
     done: set[str] = set()
     for block in _padded_blocks(sch):
         share(sch, list(sch.get_loops(block))[:2], machine)
-        _copy_runs(sch, block)
+        partitioned(sch, *list(sch.get_loops(block))[-2:])
         done.add(name_of(sch, block))
     return done
 
@@ -23,7 +23,7 @@ def pad_at(sch: s_tir.Schedule, loop: Any) -> set[str]:
     done: set[str] = set()
     for block in _padded_blocks(sch):
         sch.compute_at(block, loop, preserve_unit_loops=True)
-        _copy_runs(sch, block)
+        partitioned(sch, *list(sch.get_loops(block))[-2:])
         sch.set_scope(block, 0, "local")
         done.add(name_of(sch, block))
     return done
@@ -31,11 +31,3 @@ def pad_at(sch: s_tir.Schedule, loop: Any) -> set[str]:
 
 def _padded_blocks(sch: s_tir.Schedule) -> list[Any]:
     return [block for block in blocks(sch) if name_of(sch, block).endswith("_padded")]
-
-
-def _copy_runs(sch: s_tir.Schedule, block: Any) -> None:
-    """Zeros and copied runs as loops of their own: without a test inside, LLVM vectorises them."""
-    *_, rows, columns = sch.get_loops(block)
-    for loop in (rows, columns):
-        if extent(sch, loop) > 1:
-            sch.annotate(loop, "pragma_loop_partition_hint", 1)

@@ -7,7 +7,14 @@ from tvm import s_tir
 from runtime.build.lower.context import Anchor
 from runtime.build.machine import Machine
 from runtime.build.schedule.contraction import schedule_accumulators, unroll_tile
-from runtime.build.schedule.loops import extent, name_of, share, vector_width
+from runtime.build.schedule.loops import (
+    extent,
+    name_of,
+    own_loops,
+    partitioned,
+    share,
+    vector_width,
+)
 
 
 def schedule_winograd(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) -> set[str]:
@@ -33,16 +40,11 @@ def schedule_winograd(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) -> 
 
 
 def _scatter(sch: s_tir.Schedule, result: Any, size: int) -> None:
-    """Rows and columns of a tile as loops of their own spare a division for each element."""
+    """The columns of a tile as a loop of their own spare a division for each element."""
     columns = list(sch.get_loops(result))[-1]
     if extent(sch, columns) % size == 0:
         _, inner = sch.split(columns, [None, size])
         sch.unroll(inner)
-
-
-def _own(sch: s_tir.Schedule, block: Any) -> list[Any]:
-    """The block's loops without those it shares with the strip."""
-    return list(sch.get_loops(block))[-len(sch.get(block).iter_vars) :]
 
 
 def _strip(sch: s_tir.Schedule, result: Any, anchor: Anchor, machine: Machine) -> Any:
@@ -59,34 +61,37 @@ def _lanes(sch: s_tir.Schedule, loop: Any, machine: Machine) -> tuple[Any, Any]:
     return tuple(sch.split(loop, [None, vector_width(extent(sch, loop), machine)]))
 
 
-def _shared(sch: s_tir.Schedule, loops: list[Any], strip: Any, machine: Machine) -> None:
-    if strip is None:
-        share(sch, loops, machine)
+def _spell_out(sch: s_tir.Schedule, *loops: Any) -> None:
+    """The last of the loops as one vector, the others unrolled."""
+    *unrolled, lane = loops
+    sch.vectorize(lane)
+    for loop in unrolled:
+        sch.unroll(loop)
+
+
+def _shared(sch: s_tir.Schedule, loops: list[Any], strip: Any, machine: Machine) -> Any:
+    """Share the loops among the threads unless the strip is shared; returns the innermost."""
+    return share(sch, loops, machine) if strip is None else loops[-1]
 
 
 def _gather(sch: s_tir.Schedule, pixels: Any, machine: Machine, strip: Any) -> None:
-    batch, row, column, channel = _own(sch, pixels)
+    (batch, row, column, channel), _ = own_loops(sch, pixels)
     sch.reorder(batch, row, channel, column)
     _shared(sch, [batch, row], strip, machine)
-    if extent(sch, column) > 1:
-        sch.annotate(column, "pragma_loop_partition_hint", 1)
+    partitioned(sch, column)
 
 
 def _transform(sch: s_tir.Schedule, half: Any, tiles: Any, machine: Machine, strip: Any) -> None:
-    batch, i, j, down, across, channel = _own(sch, tiles)
+    (batch, i, j, down, across, channel), _ = own_loops(sch, tiles)
     outer, lane = _lanes(sch, channel, machine)
     sch.reorder(batch, down, outer, across, i, j, lane)
-    sch.vectorize(lane)
-    for loop in (i, j):
-        sch.unroll(loop)
-    if strip is None:
-        outer = share(sch, [batch, down, outer], machine)
+    _spell_out(sch, i, j, lane)
+    outer = _shared(sch, [batch, down, outer], strip, machine)
     sch.compute_at(half, outer, preserve_unit_loops=True)
-    *_, i, column, channel = _own(sch, half)
+    (*_, i, column, channel), _ = own_loops(sch, half)
     sch.reorder(column, i, channel)
-    outer, lane = _lanes(sch, channel, machine)
-    sch.vectorize(lane)
-    sch.unroll(i)
+    _, lane = _lanes(sch, channel, machine)
+    _spell_out(sch, i, lane)
     sch.set_scope(half, 0, "local")
 
 
@@ -100,7 +105,7 @@ def _multiply(
 ) -> None:
     tile = anchor.tile
     assert tile is not None
-    batch, i, j, down, across, channel = _own(sch, products)
+    (batch, i, j, down, across, channel), _ = own_loops(sch, products)
     channel_o, channel_i = sch.split(channel, [None, tile.channels * tile.blocks])
     across_o, across_i = sch.split(across, [None, tile.space])
     sch.reorder(batch, i, j, channel_o, down, across_o, across_i, channel_i)
@@ -114,20 +119,16 @@ def _multiply(
 def _transform_back(
     sch: s_tir.Schedule, result: Any, sums: Any, outputs: Any, machine: Machine, strip: Any
 ) -> None:
-    batch, down, across, a, b, channel = _own(sch, outputs)
+    (batch, down, across, a, b, channel), _ = own_loops(sch, outputs)
     outer, lane = _lanes(sch, channel, machine)
     sch.reorder(batch, down, across, outer, a, b, lane)
-    sch.vectorize(lane)
-    for loop in (a, b):
-        sch.unroll(loop)
+    _spell_out(sch, a, b, lane)
     if strip is None:
         share(sch, [batch, down], machine)
         batch, channels, *_ = sch.get_loops(result)
         share(sch, [batch, channels], machine)
     sch.compute_at(sums, outer, preserve_unit_loops=True)
-    *_, a, j, channel = _own(sch, sums)
+    (*_, a, j, channel), _ = own_loops(sch, sums)
     _, lane = _lanes(sch, channel, machine)
-    sch.vectorize(lane)
-    for loop in (a, j):
-        sch.unroll(loop)
+    _spell_out(sch, a, j, lane)
     sch.set_scope(sums, 0, "local")
