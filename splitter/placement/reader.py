@@ -27,7 +27,6 @@ _EQUAL_MS = 1e-6
 """Costs of one node's out-edges that differ by no more than this are the same figure."""
 _STEPS = 2e9
 """Bytes of the tensor that is quickest to move, so that whole bytes keep nine digits of a cost."""
-_ENDLESS_BYTES = 2**62
 _MS = 1e-3
 
 
@@ -185,9 +184,10 @@ def _topology(
     processors = [f"cpu{i}" for i in range(record.processors)]
     accelerators = [f"acc{i}" for i in range(record.accelerators)]
     memory_bytes = int(record.memory_bytes * _scale(record))
+    endless = 2 * sum(int(node.size_bytes * _scale(record)) for node in record.nodes) + 1
     devices = (
-        _device(MEMORY, "memory", _ENDLESS_BYTES),
-        *(_device(name, "processor", _ENDLESS_BYTES) for name in processors),
+        _device(MEMORY, "memory", endless),
+        *(_device(name, "processor", endless) for name in processors),
         *(_device(name, "accelerator", memory_bytes) for name in accelerators),
     )
     speeds = {**dict.fromkeys(processors, inf), **dict.fromkeys(accelerators, bytes_per_s)}

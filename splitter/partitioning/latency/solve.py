@@ -1,4 +1,6 @@
-"""The best calls for one request: a bound along paths, then annealing from what it shows."""
+"""The best calls for one request: a bound along paths, then annealing from what it shows, and
+for few nodes a search through all plans.
+"""
 
 from dataclasses import dataclass
 from math import inf
@@ -8,6 +10,7 @@ from typing import Literal
 from splitter.errors import InfeasibleError, PlanError
 from splitter.partitioning.latency.anneal import Calls, anneal, first_calls, packed_calls
 from splitter.partitioning.latency.calls import CallProblem, bits
+from splitter.partitioning.latency.exact import MOST_GROUPS, search_all
 from splitter.partitioning.latency.load_bound import LoadBound
 from splitter.partitioning.latency.merge import merge
 from splitter.partitioning.latency.path_bound import path_bound, trunks
@@ -19,6 +22,10 @@ _BOUND_PART = 0.6
 """Of the time, for bounds at most."""
 _STEPS, _STEPS_PER_NODE = 1_000, 60
 """Moves of one walk: so many, and so many more per node."""
+_NO_ROOM = (
+    "the nodes that no processor can run do not fit on the accelerators, each called once; "
+    "give them more memory, or add an accelerator or a processor"
+)
 _MOST_WALKS = 12
 """Walks without a better plan after which the search ends before its time does."""
 
@@ -52,13 +59,18 @@ def solve_calls(problem: CallProblem, time_limit_s: float = 30.0, seed: int = 0)
         )
     bound_s, starts = _bounds(smaller, monotonic() + _BOUND_PART * time_limit_s)
     if bound_s == inf:
-        raise InfeasibleError("the nodes do not fit on the accelerators, and there is no processor")
+        raise InfeasibleError(_NO_ROOM)
     clock = Clock(smaller)
     best = _search(clock, starts, bound_s, deadline_s, seed)
     best_s = clock.latency_s(best)
+    if not _proved(best_s, bound_s) and len(set(smaller.group)) <= MOST_GROUPS:
+        whole = search_all(clock, best, deadline_s)
+        best, best_s, bound_s = whole.calls, whole.latency_s, max(bound_s, whole.bound_s)
+    if bound_s == inf:
+        raise InfeasibleError(_NO_ROOM)
     if best_s == inf:
         raise PlanError("no plan was found in the time, and none was excluded; allow more time")
-    proved = best_s - bound_s <= PROVED_GAP * best_s
+    proved = _proved(best_s, bound_s)
     return CallPlan(
         calls=tuple(
             tuple(sorted(node for v in bits(mask) for node in merged.members[v]))
@@ -69,6 +81,10 @@ def solve_calls(problem: CallProblem, time_limit_s: float = 30.0, seed: int = 0)
         bound_s=best_s if proved else bound_s,
         status="optimal" if proved else "feasible",
     )
+
+
+def _proved(latency_s: float, bound_s: float) -> bool:
+    return latency_s < inf and latency_s - bound_s <= PROVED_GAP * latency_s
 
 
 def _bounds(problem: CallProblem, deadline_s: float) -> tuple[float, list[tuple[int, ...]]]:
@@ -87,7 +103,7 @@ def _search(
     best_s, best = min((clock.cost_s(start), start) for start in starts)
     steps = _STEPS + _STEPS_PER_NODE * clock.problem.n
     idle = walk = 0
-    while best_s - bound_s > PROVED_GAP * best_s and idle < _MOST_WALKS:
+    while not _proved(best_s, bound_s) and idle < _MOST_WALKS:
         if monotonic() > deadline_s:
             break
         begin = starts[walk // 2 % len(starts)] if walk % 2 == 0 else best
