@@ -1,4 +1,4 @@
-"""python -m benchmarks.compression: what each method costs in accuracy and saves in bytes and MACs.
+"""python -m benchmarks.compression: what each method costs in accuracy and saves in bytes and time.
 
 The quick setting trains a small residual network on digits with three seeds. ``--data fashion`` is
 the real thing: Fashion-MNIST in full, one seed, some hours on two cores. Results are kept under
@@ -7,9 +7,11 @@ the cache folder, so that a run that was stopped goes on where it was.
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,218 +21,116 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks.compression_experiments import Experiment, experiments
+from benchmarks.compression_figures import figures
 from benchmarks.compression_runs import (
     FASHION,
     MNIST,
     QUICK,
-    Figures,
+    Outcome,
     Schedule,
-    compressed,
-    fine_tuned_after,
-    float_network,
     kept,
-    macs_of,
     mean,
-    score,
-    split,
     spread,
-    steps_of,
+    trained_float,
 )
-from compress.apply import apply_recipe
-from compress.method import Method
-from compress.methods import format_method, make_method
-from compress.recipe import Recipe, Rule, recipe_for
-from compress.sites import sites_of
-from compress.slq import SLQ
-from compress.svd import SVD
-from compress.trp import TRP
-from compress.widths.controller import Controller
-from compress.widths.problem import Score, WidthProblem, budget_reward, network_problem
-from compress.widths.search import greedy_search, ilp_search, random_search, sensitivity
 
 SCHEDULES = {"digits": QUICK, "mnist": MNIST, "fashion": FASHION}
 SEEDS = {"digits": 3, "mnist": 3, "fashion": 1}
-TRP_ENERGY = {"nc": 0.95, "vh": 0.98, "nd": 0.9}
-"""What a truncation in training keeps, so that about half of the MACs are left in the end."""
-BUDGETS = (3.0, 4.0)
-"""Mean bits per weight at which allocations of widths are compared with uniform ones."""
-_EVALUATIONS = 120
+Report = Callable[[str], None]
+REFERENCES = {"trp": "from scratch, extra epochs"}
+"""The float control with the same training, where that is not `_USUAL`."""
+_USUAL = "extra epochs"
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """One row of the table, for one seed at a time."""
+class Job:
+    """One experiment of one seed."""
 
-    method: str
-    setting: str
-    run: Callable[[Schedule, int], Figures]
+    schedule: Schedule
+    experiment: Experiment
+    seed: int
 
+    @property
+    def text(self) -> str:
+        return f"seed {self.seed}: {self.experiment.method} {self.experiment.setting}"
 
-def experiments(schedule: Schedule) -> Iterator[Experiment]:
-    yield _plain("float", "as trained", trained=False)
-    yield _plain("float", "extra epochs", trained=True)
-    for scheme in ("nc", "vh", "nd"):
-        trp = TRP(scheme=scheme, period=10, nuclear=3e-3, train_energy=TRP_ENERGY[scheme])
-        yield Experiment("trp", format_method(trp), _compress(_same(trp), scratch=True))
-    yield _plain("float", "from scratch, extra epochs", trained=True, scratch=True)
-    for scheme in ("nc", "vh", "nd"):
-        yield Experiment("svd", f"{scheme}, half the MACs", _svd(scheme, tuned=False))
-    yield Experiment("svd", "nc, half the MACs, then extra epochs", _svd("nc", tuned=True))
-    for bits in (5, 4, 3):
-        yield _from_weights("kmeans", bits=bits)
-        for order in ("loss", "magnitude"):
-            yield _gradual("slq", bits=bits, order=order)
-        yield _gradual("inq", bits=bits)
-    yield _from_weights("ternary")
-    yield _gradual("mlq", layers_per_round=1)
-    yield _gradual("mlq", layers_per_round=0)
-    yield _gradual("mlq", layers_per_round=1, boundary_first=False)
-    for bits in (2, 3, 4, 5):
-        yield _gradual("dnq", bits=bits)
-    for budget in BUDGETS:
-        for search in ("controller", "random", "greedy", "ilp"):
-            setting = f"{search}, {budget:g} bits per weight"
-            yield Experiment("dnq widths", setting, _allocated(search, budget))
+    def outcome(self) -> Outcome:
+        """Made, or found."""
+        method, setting = self.experiment.method, self.experiment.setting
+        key = {**self.schedule.key, "method": method, "setting": setting, "seed": self.seed}
+        return kept(key, lambda: self.experiment.run(self.schedule, self.seed))
 
 
-def _plain(method: str, setting: str, *, trained: bool, scratch: bool = False) -> Experiment:
-    def run(schedule: Schedule, seed: int) -> Figures:
-        return compressed(schedule, seed, None, trained=trained, scratch=scratch)
-
-    return Experiment(method, setting, run)
-
-
-def _compress(
-    method: Callable[[Schedule], Method], *, scratch: bool = False, trained: bool = True
-) -> Callable[[Schedule, int], Figures]:
-    def run(schedule: Schedule, seed: int) -> Figures:
-        recipe = recipe_for(method(schedule), sites_of(float_network(schedule, seed)))
-        return compressed(schedule, seed, recipe, trained=trained, scratch=scratch)
-
-    return run
+def jobs_of(schedule: Schedule, seeds: int, methods: Sequence[str]) -> list[Job]:
+    """All that is wanted; the float controls always are."""
+    return [
+        Job(schedule, experiment, seed)
+        for seed in range(seeds)
+        for experiment in experiments(schedule)
+        if not methods or experiment.method.partition(" ")[0] in (*methods, "float")
+    ]
 
 
-def _same(method: Method) -> Callable[[Schedule], Method]:
-    return lambda _: method
+def train_all(jobs: Sequence[Job], processes: int, report: Report) -> None:
+    """Make every outcome, ``processes`` at a time."""
+    if processes == 1:
+        for job in jobs:
+            report(job.text)
+            job.outcome()
+        return
+    schedule = jobs[0].schedule
+    for seed in sorted({job.seed for job in jobs}):
+        trained_float(schedule, seed)  # Most of the others begin from it.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        waiting = {
+            pool.submit(
+                _train, job.schedule, job.experiment.method, job.experiment.setting, job.seed
+            )
+            for job in jobs
+        }
+        for i, done in enumerate(as_completed(waiting)):
+            done.result()
+            report(f"{i + 1} of {len(waiting)} trained")
 
 
-def _from_weights(name: str, **settings: Any) -> Experiment:
-    method = make_method(name, settings)
-    return Experiment(name, format_method(method), _compress(_same(method), trained=False))
-
-
-def _gradual(name: str, **settings: Any) -> Experiment:
-    """All rounds together take the extra epochs."""
-
-    def fitted(schedule: Schedule) -> Method:
-        return _fitted(make_method(name, settings), schedule)
-
-    return Experiment(name, format_method(make_method(name, settings)), _compress(fitted))
-
-
-def _fitted(method: Method, schedule: Schedule) -> Method:
-    model = float_network(schedule, 0)
-    probe = replace(method, steps_per_round=1)  # type: ignore[call-arg]
-    probe.attach(deepcopy(model))
-    rounds = probe.total_steps
-    steps = steps_of(schedule, schedule.extra_epochs) // rounds
-    return replace(method, steps_per_round=max(steps, 1))  # type: ignore[call-arg]
-
-
-def _svd(scheme: str, *, tuned: bool) -> Callable[[Schedule, int], Figures]:
-    def run(schedule: Schedule, seed: int) -> Figures:
-        recipe = _half_the_macs(schedule, seed, scheme)
-        if tuned:
-            return fine_tuned_after(schedule, seed, recipe)
-        return compressed(schedule, seed, recipe, trained=False, scratch=False)
-
-    return run
-
-
-def _half_the_macs(schedule: Schedule, seed: int, scheme: str) -> Recipe:
-    """SVD of most energy that leaves at most half of the MACs, by bisection."""
-    model = float_network(schedule, seed)
-    sites, target = sites_of(model), macs_of(model, schedule) / 2
-    low, high = 0.05, 1.0
-    for _ in range(8):
-        energy = (low + high) / 2
-        recipe = recipe_for(SVD(scheme=scheme, energy=energy), sites)
-        trial = deepcopy(model)
-        apply_recipe(trial, recipe)
-        low, high = (energy, high) if macs_of(trial, schedule) <= target else (low, energy)
-    return recipe_for(SVD(scheme=scheme, energy=low), sites)
-
-
-def _allocated(search: str, budget: float) -> Callable[[Schedule, int], Figures]:
-    """Widths by a search on data held in, each with the same evaluations; then SLQ at these."""
-
-    def run(schedule: Schedule, seed: int) -> Figures:
-        model = deepcopy(float_network(schedule, seed))
-        sites = SLQ().default_sites(sites_of(model))
-        held_in = split(schedule.data).held_in
-
-        def measure(net: torch.nn.Module) -> Score:
-            accuracy, loss = score(net, held_in)
-            return Score(accuracy / 100, loss)
-
-        problem = network_problem(model, sites, measure, budget_reward(budget), (2, 3, 4, 5, 6))
-        bits = _search(search, problem, seed)
-        rules = tuple(
-            Rule(s.layer, _fitted(make_method("dnq", {"bits": b}), schedule))
-            for s, b in zip(sites, bits, strict=True)
-        )
-        return compressed(schedule, seed, Recipe(rules), trained=True, scratch=False)
-
-    return run
-
-
-def _search(search: str, problem: WidthProblem, seed: int) -> tuple[int, ...]:
-    if search == "controller":
-        Controller(evaluations=_EVALUATIONS, seed=seed).search(problem)
-        return problem.best_seen()
-    if search == "random":
-        return random_search(problem, _EVALUATIONS, seed).bits
-    if search == "greedy":
-        return greedy_search(problem, sensitivity(problem)).bits
-    return ilp_search(problem, table=sensitivity(problem)).bits
+def _train(schedule: Schedule, method: str, setting: str, seed: int) -> None:
+    torch.set_num_threads(1)
+    for experiment in experiments(schedule):
+        if (experiment.method, experiment.setting) == (method, setting):
+            Job(schedule, experiment, seed).outcome()
 
 
 def rows_of(
-    schedule: Schedule, seeds: int, methods: list[str], report: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for seed in range(seeds):
-        reference: float | None = None
-        for experiment in experiments(schedule):
-            wanted = not methods or experiment.method.partition(" ")[0] in methods
-            if not wanted and experiment.method != "float":
-                continue
-            report(f"seed {seed}: {experiment.method} {experiment.setting}")
-            key = {
-                **asdict(schedule),
-                "method": experiment.method,
-                "setting": experiment.setting,
-                "seed": seed,
-            }
-            found = kept(key, lambda e=experiment, s=seed: asdict(e.run(schedule, s)))  # type: ignore[misc]
-            if experiment.setting == "extra epochs":
-                reference = found["accuracy"]
-            rows.append(
-                {
-                    "network": schedule.network,
-                    "data": schedule.data,
-                    "method": experiment.method,
-                    "setting": experiment.setting,
-                    "seed": seed,
-                    **found,
-                }
-            )
-        for row in rows:
-            row.setdefault("float_accuracy", reference)
-    return rows
+    jobs: Sequence[Job], report: Report, *, measured: bool = True
+) -> Iterator[dict[str, Any]]:
+    """One row per job, with the accuracy of the float control that was trained as long."""
+    controls = {
+        (job.seed, job.experiment.setting): job.outcome().accuracy
+        for job in jobs
+        if job.experiment.method == "float"
+    }
+    for job in jobs:
+        report(f"measuring, {job.text}")
+        outcome, method = job.outcome(), job.experiment.method
+        control = REFERENCES.get(method, _USUAL)
+        yield {
+            "network": job.schedule.network,
+            "data": job.schedule.data,
+            "method": method,
+            "setting": job.experiment.setting,
+            "seed": job.seed,
+            "accuracy": outcome.accuracy,
+            "float_accuracy": controls[job.seed, control],
+            **figures(outcome, job.schedule, measured=measured),
+            "uncompressed_accuracy": outcome.uncompressed_accuracy,
+            "held_in_accuracy": outcome.held_in_accuracy,
+            "seconds": outcome.seconds,
+        }
 
 
-def table_of(rows: list[dict[str, Any]]) -> Table:
+def table_of(rows: Sequence[dict[str, Any]]) -> Table:
     network, data = rows[0]["network"], rows[0]["data"]
     count = len({row["seed"] for row in rows})
     table = Table(
@@ -238,7 +138,8 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
     )
     table.add_column("method")
     table.add_column("setting")
-    for heading in ("accuracy %", "against float", "truncation", "disk KB", "k MACs", "train s"):
+    headings = ("accuracy %", "against float", "truncation", "disk KB", "memory KB", "k MACs", "µs")
+    for heading in headings:
         table.add_column(heading, justify="right")
     for method, setting in dict.fromkeys((row["method"], row["setting"]) for row in rows):
         own = [r for r in rows if (r["method"], r["setting"]) == (method, setting)]
@@ -246,37 +147,55 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _cells(own: list[dict[str, Any]]) -> list[str]:
+def _cells(own: Sequence[dict[str, Any]]) -> list[str]:
     accuracy = [row["accuracy"] for row in own]
     lost = [row["accuracy"] - row["float_accuracy"] for row in own]
     cut = [r["accuracy"] - r["uncompressed_accuracy"] for r in own if r["uncompressed_accuracy"]]
     return [
         f"{mean(accuracy):.2f} ± {spread(accuracy):.2f}",
-        f"{mean(lost):+.2f}",
+        f"{mean(lost):+.2f} ± {spread(lost):.2f}",
         f"{mean(cut):+.2f}" if cut else "",
-        f"{mean([row['disk_bytes'] for row in own]) / 1e3:.1f}",
-        f"{mean([row['macs'] for row in own]) / 1e3:.0f}",
-        f"{mean([row['seconds'] for row in own]):.1f}",
+        _mean_of(own, "disk_bytes", 1e-3, 1),
+        _mean_of(own, "resident_bytes", 1e-3, 0),
+        _mean_of(own, "macs", 1e-3, 0),
+        _mean_of(own, "latency_ms", 1e3, 1),
     ]
 
 
+def _mean_of(own: Sequence[dict[str, Any]], name: str, factor: float, digits: int) -> str:
+    values = [row[name] for row in own if row[name] is not None]
+    return f"{mean(values) * factor:.{digits}f}" if values else ""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compression",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", choices=tuple(SCHEDULES), default="digits")
     parser.add_argument("--method", action="append", default=[], help="only these; repeatable")
     parser.add_argument("--seeds", type=int, help="instead of the usual number")
     parser.add_argument("--json", type=Path, help="write the rows here")
-    parser.add_argument("--threads", type=int, default=1, help="more help only large networks")
+    parser.add_argument("--device", default="cpu", help="where torch trains, such as cuda")
+    parser.add_argument(
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="trainings at a time"
+    )
+    parser.add_argument("--unmeasured", action="store_true", help="leave out latency and memory")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    schedule = SCHEDULES[options.data]
+    torch.set_num_threads(1)
+    schedule = replace(SCHEDULES[options.data], device=options.device)
     seeds = SEEDS[options.data] if options.seeds is None else options.seeds
-    console = Console(width=None if Console().is_terminal else 120)
+    jobs = jobs_of(schedule, seeds, options.method)
+    console = Console(width=None if Console().is_terminal else 150)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("training", total=None)
-        rows = rows_of(
-            schedule, seeds, options.method, lambda text: bar.update(task, description=text)
-        )
+
+        def report(text: str) -> None:
+            bar.update(task, description=text)
+
+        train_all(jobs, options.jobs, report)
+        rows = list(rows_of(jobs, report, measured=not options.unmeasured))
     console.print(table_of(rows))
     if options.json is not None:
         options.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")

@@ -35,6 +35,9 @@ class Images:
     def rows(self, start: int, end: int) -> "Images":
         return Images(self.images[start:end], self.labels[start:end])
 
+    def to(self, device: str) -> "Images":
+        return Images(self.images.to(device), self.labels.to(device))
+
 
 @dataclass(frozen=True)
 class Split:
@@ -91,17 +94,21 @@ def _hard(clean: Images) -> Images:
 def disturbed(
     images: torch.Tensor, shift: int, noise: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Each image moved by up to ``shift`` pixels both ways, plus Gaussian noise."""
-    n, _, high, wide = images.shape
+    """Each image moved by up to ``shift`` pixels both ways, plus Gaussian noise.
+
+    ``generator`` belongs to the device of ``images``.
+    """
+    (n, _, high, wide), at = images.shape, images.device
     if shift:
         background = float(images.min())
         padded = torch.nn.functional.pad(images, [shift] * 4, value=background)
-        down, right = torch.randint(0, 2 * shift + 1, (2, n, 1), generator=generator)
-        rows = (down + torch.arange(high))[:, None, :, None]
-        columns = (right + torch.arange(wide))[:, None, None, :]
-        images = padded[torch.arange(n)[:, None, None, None], 0, rows, columns]
+        limit = 2 * shift + 1
+        down, right = torch.randint(0, limit, (2, n, 1), generator=generator, device=at)
+        rows = (down + torch.arange(high, device=at))[:, None, :, None]
+        columns = (right + torch.arange(wide, device=at))[:, None, None, :]
+        images = padded[torch.arange(n, device=at)[:, None, None, None], 0, rows, columns]
     if noise:
-        images = images + noise * torch.randn(images.shape, generator=generator)
+        images = images + noise * torch.randn(images.shape, generator=generator, device=at)
     return images
 
 

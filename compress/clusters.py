@@ -52,7 +52,7 @@ def _by_density(magnitudes: torch.Tensor, largest: float, count: int) -> torch.T
 def nearest(weights: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     """Index of the nearest of the ascending ``centroids`` for each weight, as int64."""
     middles = (centroids[1:] + centroids[:-1]) / 2
-    return torch.bucketize(weights.to(centroids.dtype), middles)
+    return torch.bucketize(weights.to(centroids.dtype).contiguous(), middles)
 
 
 def lloyd(

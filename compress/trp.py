@@ -97,6 +97,8 @@ class _TrainedRun:
             except NoDecompositionError:
                 continue  # as in the paper: this layer, this time
             rank = found.rank_for_energy(self._method.train_energy)
+            if self._method.rank:
+                rank = min(rank, self._method.rank)
             weight.copy_(found.truncated(rank))
             if self._method.nuclear:
                 pull = self._method.nuclear * found.nuclear_gradient(rank)

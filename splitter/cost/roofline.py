@@ -20,17 +20,18 @@ def roofline(graph: Graph, topology: Topology) -> CostTable:
     for layer in graph.layers:
         touched = touched_bytes(graph, layer)
         for device in topology.devices:
-            seconds = _seconds(layer.macs, touched, device)
+            seconds = roofline_seconds(layer.macs, touched, device)
             entries[layer.name, device.name] = LayerCost(seconds, "roofline")
     return CostTable(entries)
 
 
 def layer_seconds(graph: Graph, layer: Layer, device: Device) -> float:
     """Time that ``device`` takes for one run of ``layer``, by the roofline model."""
-    return _seconds(layer.macs, touched_bytes(graph, layer), device)
+    return roofline_seconds(layer.macs, touched_bytes(graph, layer), device)
 
 
-def _seconds(macs: int, touched: int, device: Device) -> float:
+def roofline_seconds(macs: int, touched: int, device: Device) -> float:
+    """Time of one kernel that does ``macs`` and moves ``touched`` bytes."""
     card = device.card
     compute_s = macs / (card.macs_per_s * device.threads / card.threads)
     return max(compute_s, touched / card.memory_bytes_per_s) + card.call_overhead_s

@@ -139,7 +139,7 @@ class _Search:
         until_s = monotonic() + min(_BLOCK_S, _BLOCK_PART * (self.deadline_s - monotonic()))
         for _ in range(_BLOCK_ROUNDS):
             before = self.best_value
-            known_s = before if before < inf else 1.001 * _horizon(self.problem)
+            known_s = before if before < inf else 1.001 * horizon_s(self.problem)
             found = block_bound(self.problem, known_s, until_s)
             if found.latency_s >= known_s and before == inf:
                 self.bound = inf  # Every plan would be faster than the horizon: there is none.
@@ -166,15 +166,17 @@ class _Search:
 
     def _unit(self) -> float:
         reference = (
-            self.best_value if self.best_value < inf else _reference(self.problem, self.objective)
+            self.best_value
+            if self.best_value < inf
+            else typical_value(self.problem, self.objective)
         )
         return reference / _SCALE if reference > 0.0 else 1.0
 
     def _solve_rows(self, part: float) -> MilpResult:
         """Solve the rows known so far in ``part`` of the time that is left."""
         model = self._model = PlacementModel(self.problem)
-        horizon = self.best_value if self.best_value < inf else _horizon(self.problem)
-        _add_limits(model, self.cuts)
+        horizon = self.best_value if self.best_value < inf else horizon_s(self.problem)
+        add_limits(model, self.cuts)
         model.milp.objective = add_objective(
             model, self.objective, self._unit(), self.cuts, horizon
         )
@@ -211,7 +213,7 @@ def find_any(problem: Problem, time_limit_s: float) -> tuple[Assignment | None, 
     cuts = Cuts()
     while monotonic() < deadline_s:
         model = PlacementModel(problem)
-        _add_limits(model, cuts)
+        add_limits(model, cuts)
         result = model.milp.solve(deadline_s - monotonic())
         if result.status == "infeasible":
             return None, True
@@ -225,7 +227,8 @@ def find_any(problem: Problem, time_limit_s: float) -> tuple[Assignment | None, 
     return None, False
 
 
-def _add_limits(model: PlacementModel, cuts: Cuts) -> None:
+def add_limits(model: PlacementModel, cuts: Cuts) -> None:
+    """Rows for everything that a placement must respect, as far as rows can tell."""
     add_closed(model)
     add_memory(model, cuts)
     add_refuted(model, cuts)
@@ -251,7 +254,7 @@ def _closed(reached: float, bound: float) -> bool:
     return reached - bound <= OPTIMAL_GAP * abs(reached)
 
 
-def _reference(problem: Problem, objective: Objective) -> float:
+def typical_value(problem: Problem, objective: Objective) -> float:
     """A value of the right order of magnitude."""
     seconds = sum(min(row) for row in problem.compute)
     if objective == "memory":
@@ -263,7 +266,7 @@ def _reference(problem: Problem, objective: Objective) -> float:
     return seconds or 1.0
 
 
-def _horizon(problem: Problem) -> float:
+def horizon_s(problem: Problem) -> float:
     """A time by which every plan has ended: everything one after the other at its slowest."""
     compute = sum(max(seconds) for seconds in problem.compute)
     travel = sum(
@@ -274,4 +277,12 @@ def _horizon(problem: Problem) -> float:
     return compute + travel
 
 
-__all__ = ["OPTIMAL_GAP", "Solution", "find_any", "solve"]
+__all__ = [
+    "OPTIMAL_GAP",
+    "Solution",
+    "add_limits",
+    "find_any",
+    "horizon_s",
+    "solve",
+    "typical_value",
+]

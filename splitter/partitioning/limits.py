@@ -6,7 +6,6 @@ is added when a solution runs into it (`Cuts`): tensors that outlive a stage bec
 waits, and the rare fragmentation of the packed arena.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from splitter.memory import NODE_OVERHEAD_BYTES, aligned
@@ -76,7 +75,7 @@ def _base(model: PlacementModel, device: int, crossing: dict[int, Terms]) -> Ter
     """Node program, weights and slots."""
     problem = model.problem
     parts: list[tuple[Terms, float]] = [({ONE: 1.0}, NODE_OVERHEAD_BYTES / MIB)]
-    parts += _weights(model, device)
+    parts += ((term, size / MIB) for term, size in model.weight_bytes_on(device))
     for w, wire in enumerate(problem.wires):
         size = problem.slots * aligned(wire.bytes) / MIB
         parts.append((model.leaves[w].get(device, {}), size))
@@ -85,24 +84,12 @@ def _base(model: PlacementModel, device: int, crossing: dict[int, Terms]) -> Ter
     return combine(*parts)
 
 
-def _weights(model: PlacementModel, device: int) -> Iterable[tuple[Terms, float]]:
-    graph = model.problem.graph
-    readers: dict[str, list[Terms]] = {}
-    for i, layer in enumerate(graph.layers):
-        for weight in dict.fromkeys(layer.weights):
-            on = model.on(i, device)
-            if on:
-                readers.setdefault(weight, []).append(on)
-    for weight, terms in readers.items():
-        yield model.any_of(terms), graph.weight_bytes[weight] / MIB
-
-
 def _live(model: PlacementModel, device: int, crossing: dict[int, Terms]) -> list[Terms]:
     """Per step: tensors of the arena that are alive, and the running layer's scratch."""
     problem = model.problem
     lives: list[list[tuple[Terms, float]]] = [[] for _ in range(problem.n)]
-    for i, layer in enumerate(problem.graph.layers):
-        lives[i].append((model.on(i, device), aligned(layer.scratch_bytes) / MIB))
+    for i in range(problem.n):
+        lives[i].append((model.scratch_bytes_on(i, device), 1 / MIB))
     for w, wire in enumerate(problem.wires):
         born = model.born(wire, device)
         if wire.is_input or wire.is_output or not born:

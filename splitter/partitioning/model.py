@@ -7,10 +7,11 @@ needs it, so it is sent once whatever the number of readers; a hop on a link cou
 the routes to several devices share it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from splitter.memory import aligned
 from splitter.partitioning.milp import ONE, Milp, Terms, combine
 from splitter.partitioning.problem import Problem, Wire
 
@@ -49,9 +50,30 @@ class PlacementModel:
             return {ONE: 1.0} if device == wire.source else {}
         return self.on(wire.producer, device)
 
+    def seconds_on(self, layer: int, device: int) -> Terms:
+        """Seconds that ``layer`` computes on ``device``; 0 when it runs elsewhere."""
+        return dict.fromkeys(self.on(layer, device), self.problem.compute[layer][device])
+
     def compute(self, layer: int) -> Terms:
         """Seconds that ``layer`` computes."""
-        return {column: self.problem.compute[layer][d] for d, column in self.x[layer].items()}
+        return combine(*((self.seconds_on(layer, d), 1.0) for d in self.x[layer]))
+
+    def weight_bytes_on(self, device: int) -> Iterator[tuple[Terms, float]]:
+        """(1 when ``device`` holds a constant, its bytes), for every constant."""
+        graph = self.problem.graph
+        readers: dict[str, list[Terms]] = {}
+        for i, layer in enumerate(graph.layers):
+            for weight in dict.fromkeys(layer.weights):
+                on = self.on(i, device)
+                if on:
+                    readers.setdefault(weight, []).append(on)
+        for weight, terms in readers.items():
+            yield self.any_of(terms), float(graph.weight_bytes[weight])
+
+    def scratch_bytes_on(self, layer: int, device: int) -> Terms:
+        """Scratch that ``layer`` takes on ``device``."""
+        size = aligned(self.problem.graph.layers[layer].scratch_bytes)
+        return {column: float(size) for column in self.on(layer, device)}
 
     @cached_property
     def flow(self) -> dict[tuple[int, int], dict[tuple[int, int], int]]:

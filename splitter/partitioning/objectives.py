@@ -53,7 +53,7 @@ def _add_latency(model: PlacementModel, unit: float, cuts: Cuts, horizon: float)
         milp.at_least(finish[layer], compute[layer])
     for first, last, between in regions(problem):
         for device in range(problem.m):
-            load = [(model.on(v, device), problem.compute[v][device] / unit) for v in between]
+            load = [(model.seconds_on(v, device), 1 / unit) for v in between]
             milp.at_least(finish[last], combine((finish[first], 1), (compute[last], 1), *load))
         _add_media(model, finish, compute, first, last, between, unit)
     _add_exclusive(model, finish, compute, cuts, horizon / unit)
@@ -125,7 +125,7 @@ def _add_period(model: PlacementModel, unit: float) -> Terms:
     problem, milp = model.problem, model.milp
     period = {milp.column(): 1.0}
     for device in range(problem.m):
-        load = [(model.on(v, device), problem.compute[v][device] / unit) for v in range(problem.n)]
+        load = [(model.seconds_on(v, device), 1 / unit) for v in range(problem.n)]
         milp.at_least(period, combine(*load))
     carried: list[list[tuple[Terms, float]]] = [[] for _ in problem.links]
     for w, wire in enumerate(problem.wires):
@@ -154,9 +154,7 @@ def _additive(model: PlacementModel, objective: Objective, unit: float) -> Terms
     problem = model.problem
     per_second, per_byte = problem.rates[objective]
     parts: list[tuple[Terms, float]] = [
-        ({column: problem.compute[v][d] * per_second[d]}, 1 / unit)
-        for v in range(problem.n)
-        for d, column in model.x[v].items()
+        (model.seconds_on(v, d), per_second[d] / unit) for v in range(problem.n) for d in model.x[v]
     ]
     parts += [
         (term, wire.bytes * per_byte[link] / unit)

@@ -101,9 +101,7 @@ def _add_energy_caps(model: PlacementModel) -> None:
     for device, cap in problem.rules.energy_caps:
         unit = cap if cap > 0.0 else 1.0
         watts = problem.active_w[device] / unit
-        spent = combine(
-            *((model.on(v, device), problem.compute[v][device] * watts) for v in range(problem.n))
-        )
+        spent = combine(*((model.seconds_on(v, device), watts) for v in range(problem.n)))
         model.milp.at_least({ONE: cap / unit * (1 + _ROUNDING)}, spent)
 
 

@@ -1,0 +1,210 @@
+"""Rank and bits of every layer chosen together with the split, under an accuracy budget.
+
+The integer program sees the sum of the layers' accuracy changes, each measured alone and without
+training. What it chooses is applied and trained; the accuracy is measured then. Where the sum was
+too kind the program is solved again with less of it, where training made up for more than was
+used, with more.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from compress.candidates import recipe_of
+from compress.compare import stored_bytes
+from compress.programs import compress_program
+from compress.recipe import Recipe
+from compress.sensitivity import Judge
+from compress.storage import disk_bytes
+from compress.teach import Samples, Training, trainer
+from splitter.costs import CostTable
+from splitter.errors import InfeasibleError, PlanError
+from splitter.graph import Graph
+from splitter.memory import REQUEST_SLOTS
+from splitter.partitioning import partition
+from splitter.partitioning.joint import partition_jointly
+from splitter.plan import Objective, Plan
+from splitter.program import Program
+from splitter.topology import Constraints, Topology
+from splitter.variants import JointPlan, VariantTable
+
+_LOOSER, _TIGHTER = 2.5, 0.5
+_DOUBLINGS = 8
+"""How often a sum that no plan stays within is doubled, since training makes up for much."""
+
+
+@dataclass(frozen=True)
+class JointRequest:
+    """What is to be planned, and how hard it is tried."""
+
+    topology: Topology
+    costs: Callable[[Graph], CostTable]
+    """Seconds of a graph's layers on the topology's devices."""
+    max_drop: float
+    """Percent points of accuracy that may be lost, as measured after training."""
+    objective: Objective = "latency"
+    constraints: Constraints = field(default_factory=Constraints)
+    slots: int = REQUEST_SLOTS
+    time_limit_s: float = 30.0
+    steps: int = 500
+    """Training steps of every attempt."""
+    rounds: int = 4
+    """Attempts, each with its training."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One choice, as predicted and as it came out."""
+
+    joint: JointPlan
+    measured_drop: float
+    """Percent points below the original network, after training."""
+    plan: Plan
+    """Of the compressed network itself, whose factors are layers of their own."""
+    program: Program
+    recipe: Recipe
+    stored_bytes: int
+
+    def value(self, objective: Objective) -> float:
+        """What the plan makes of the objective."""
+        return self.plan.estimate.value(objective)
+
+
+@dataclass(frozen=True)
+class JointCompression:
+    """The best attempt that kept the accuracy, and all of them."""
+
+    best: Attempt
+    attempts: tuple[Attempt, ...]
+    table: VariantTable
+
+
+Retrain = Callable[[Program, Recipe], Program]
+"""Applies a recipe to a program and trains it."""
+Solve = Callable[[float], JointPlan]
+"""The choice whose predicted accuracy changes stay within so many points.
+
+Raises InfeasibleError where nothing fits the devices.
+"""
+
+
+def compress_jointly(
+    program: Program,
+    table: VariantTable,
+    request: JointRequest,
+    train: Retrain,
+    judge: Judge,
+    report: Callable[[str], None] = lambda text: None,
+    solve: Solve | None = None,
+) -> JointCompression:
+    """The best network and plan whose measured accuracy is within the budget.
+
+    Args:
+        program: what to compress and place.
+        table: what every form of every layer costs (`compress.sensitivity`).
+        request: where to, and within which limits.
+        train: applies a recipe, with training.
+        judge: measures accuracy, on requests that are not trained on.
+        report: is told what happens.
+        solve: chooses forms and places; by default the integer program of both.
+
+    Raises:
+        InfeasibleError: no form of the network fits the devices.
+        PlanError: every attempt lost too much accuracy.
+    """
+    attempts: list[Attempt] = []
+    allowance, low, high = request.max_drop, 0.0, inf
+    for _ in range(request.rounds):
+        joint = _solved(solve or jointly(program, table, request), allowance, not attempts)
+        if joint is None or any(joint.variants == a.joint.variants for a in attempts):
+            break
+        allowance = max(allowance, joint.allowed_drop)
+        report(f"training a network predicted to lose {joint.accuracy_drop:.2f} points at most")
+        attempts.append(_attempt(program, request, joint, train, judge))
+        kept = attempts[-1].measured_drop <= request.max_drop
+        low, high = (allowance, high) if kept else (low, allowance)
+        allowance = _next(low, high)
+    return JointCompression(_best(program, request, attempts), tuple(attempts), table)
+
+
+def trained_by(samples: Samples, settings: Training) -> Retrain:
+    """Training as `splitter compress` does it."""
+
+    def train(program: Program, recipe: Recipe) -> Program:
+        return compress_program(program, recipe, trainer(program, samples, settings))[0]
+
+    return train
+
+
+def in_kernel_graph(program: Program) -> Graph:
+    """The program's graph with its constants at the bytes they take where kernels decode them."""
+    packed = {name: disk_bytes(tensor) for name, tensor in program.compressed.items()}
+    sizes = {**program.graph.weight_bytes, **packed}
+    return replace(program.graph, weight_bytes=sizes)
+
+
+def _next(low: float, high: float) -> float:
+    if high == inf:
+        return low * _LOOSER
+    return (low + high) / 2 if low else high * _TIGHTER
+
+
+def jointly(program: Program, table: VariantTable, request: JointRequest) -> Solve:
+    """Forms and places by one integer program."""
+
+    def solve(allowance: float) -> JointPlan:
+        return partition_jointly(
+            *(program.graph, request.topology, request.costs(program.graph), table, allowance),
+            objective=request.objective,
+            constraints=request.constraints,
+            slots=request.slots,
+            time_limit_s=request.time_limit_s,
+        )
+
+    return solve
+
+
+def _solved(solve: Solve, allowance: float, can_grow: bool) -> JointPlan | None:
+    """The choice; at the first attempt with as much allowance as it takes to fit at all."""
+    for allowed in _allowances(allowance, can_grow):
+        try:
+            return solve(allowed)
+        except InfeasibleError:
+            if can_grow and allowed == inf:
+                raise
+    return None
+
+
+def _allowances(allowance: float, can_grow: bool) -> Iterator[float]:
+    yield allowance
+    if can_grow:
+        yield from (max(allowance, 0.1) * 2.0**k for k in range(1, _DOUBLINGS))
+        yield inf
+
+
+def _attempt(
+    program: Program, request: JointRequest, joint: JointPlan, train: Retrain, judge: Judge
+) -> Attempt:
+    recipe = recipe_of(joint.variants, request.steps)
+    made = train(program, recipe) if recipe.rules else program
+    graph = in_kernel_graph(made)
+    plan = partition(
+        *(graph, request.topology, request.costs(graph)),
+        objective=request.objective,
+        constraints=request.constraints,
+        slots=request.slots,
+        time_limit_s=request.time_limit_s,
+    )
+    return Attempt(joint, judge.drop(made.module), plan, made, recipe, stored_bytes(made))
+
+
+def _best(program: Program, request: JointRequest, attempts: list[Attempt]) -> Attempt:
+    kept = [one for one in attempts if one.measured_drop <= request.max_drop]
+    if not kept:
+        least = min(one.measured_drop for one in attempts)
+        raise PlanError(
+            f"no form of {program.graph.name} that fits {request.topology.name} was found to lose "
+            f"at most {request.max_drop:g} points: the best of {len(attempts)} lost {least:.2f}; "
+            "allow more, train longer, or give more requests to train with"
+        )
+    return min(kept, key=lambda one: (one.value(request.objective), one.measured_drop))

@@ -1,0 +1,115 @@
+"""What each form of each layer costs in accuracy and bytes, one layer at a time.
+
+A layer is changed from its weights alone, the others stay: a pessimistic measure, since training
+makes up for most of it, but one that ranks layers and forms.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from compress.apply import Applied, apply_recipe
+from compress.candidates import Form, changeable, forms, recipe_of
+from compress.networks import batched, trainable_copy
+from compress.programs import layer_names
+from compress.sites import Site
+from compress.storage import disk_bytes
+from compress.teach import Samples
+from splitter.cost.variants import Candidate, variant_table
+from splitter.costs import CostTable
+from splitter.graph import Graph
+from splitter.program import Program
+from splitter.topology import Topology
+from splitter.variants import Variant, VariantTable
+
+Progress = Callable[[int, int, str], None]
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Every form that was measured, whatever the devices."""
+
+    candidates: Mapping[str, tuple[Candidate, ...]]
+    """By layer; the layer as it is comes first."""
+    weight: Mapping[str, str]
+    """The constant that a layer's forms change."""
+
+    def table(self, graph: Graph, topology: Topology, costs: CostTable) -> VariantTable:
+        """CostTable[layer, variant, device]: bytes, seconds and accuracy change."""
+        return variant_table(graph, topology, costs, self.weight, self.candidates)
+
+
+def measure_forms(
+    program: Program,
+    samples: Samples,
+    progress: Progress = lambda done, total, what: None,
+) -> Sensitivity:
+    """Every form of every layer that may change, one layer at a time.
+
+    Raises:
+        InputError: the samples do not fit.
+    """
+    samples.check(program)
+    judge = Judge(program, samples)
+    sites = changeable(program)
+    tried = [
+        (layer, site, form)
+        for layer, site in sites.items()
+        for form in forms(program.graph.by_name[layer], site)
+    ]
+    found: dict[str, list[Candidate]] = {}
+    for done, (layer, site, form) in enumerate(tried):
+        progress(done, len(tried), f"{layer} {form.name}")
+        found.setdefault(layer, []).append(_candidate(program, judge, site, form))
+    weight = {layer: site.weight for layer, site in sites.items()}
+    return Sensitivity({layer: tuple(own) for layer, own in found.items()}, weight)
+
+
+class Judge:
+    """Share of right answers, in percent: against labels, or against the original network."""
+
+    def __init__(self, program: Program, samples: Samples) -> None:
+        self.samples = samples
+        self.wanted = (
+            _answers(program.module, samples)
+            if samples.labels is None
+            else samples.labels.reshape(-1)
+        )
+        self.original = self.accuracy(program.module)
+
+    def accuracy(self, module: fx.GraphModule) -> float:
+        """Of ``module`` on the samples."""
+        return 100 * float((_answers(module, self.samples) == self.wanted).float().mean())
+
+    def drop(self, module: fx.GraphModule) -> float:
+        """Percent points below the original network; negative when it is better."""
+        return self.original - self.accuracy(module)
+
+
+@torch.no_grad()
+def _answers(module: fx.GraphModule, samples: Samples) -> torch.Tensor:
+    run = batched(module)
+    rows = torch.split(torch.arange(len(samples)), _AT_ONCE)
+    outputs = [run(samples.take(part).inputs)[0] for part in rows]
+    return torch.cat([y.reshape(-1, y.shape[-1]).argmax(1) for y in outputs])
+
+
+def _candidate(program: Program, judge: Judge, site: Site, form: Form) -> Candidate:
+    scratch = program.graph.by_name[site.layer].scratch_bytes + form.inner_bytes
+    size, drop = program.graph.weight_bytes[site.weight], 0.0
+    if form.methods:
+        module = trainable_copy(program)
+        recipe = recipe_of({site.layer: form.name}, 1)
+        applied = apply_recipe(module, recipe, None, layer_names(program))
+        size, drop = _bytes(applied), max(judge.drop(module), 0.0)
+    variant = Variant(form.name, size, scratch, drop)
+    return Candidate(variant, form.macs, form.kernels, form.inner_bytes)
+
+
+def _bytes(applied: Applied) -> int:
+    """Of the compressed weights; factors that nothing else compresses are floats."""
+    packed = applied.tensors or applied.factored
+    return sum(disk_bytes(tensor) for tensor in packed.values())

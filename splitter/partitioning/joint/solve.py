@@ -1,0 +1,278 @@
+"""The best placement and variants together: solve, judge exactly, add what the rows missed.
+
+As in `splitter.partitioning.ilp`, rows are a relaxation and the judge decides; a state that the
+judge accepts at the rows' price is optimal.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from math import inf
+from time import monotonic
+from typing import Literal
+
+from splitter.errors import InfeasibleError, PlanError
+from splitter.memory import NODE_OVERHEAD_BYTES
+from splitter.partitioning.ilp import (
+    OPTIMAL_GAP,
+    add_limits,
+    horizon_s,
+    needs_timing,
+    typical_value,
+)
+from splitter.partitioning.infeasible import Question
+from splitter.partitioning.joint.model import Crowded, Picks, State, VariantModel
+from splitter.partitioning.judge import fits, over_budget, overfull, value
+from splitter.partitioning.learn import crossings, likely_overlaps, overlaps
+from splitter.partitioning.limits import Cuts
+from splitter.partitioning.milp import ONE, combine
+from splitter.partitioning.objectives import add_objective
+from splitter.partitioning.posing import problem_of
+from splitter.partitioning.problem import Assignment, Problem
+from splitter.partitioning.rule_check import keeps_rules
+from splitter.partitioning.search import first_plan, improve
+from splitter.partitioning.simulate import memory_bytes
+from splitter.plan import Objective
+from splitter.variants import Choice, VariantTable, chosen
+
+_START_PART = 0.1
+"""Of the time, for first plans."""
+_SCALE = 1000.0
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class JointSolution:
+    """The best state found, and what is proved about all others."""
+
+    state: State
+    choice: Choice
+    value: float
+    bound: float
+    status: Literal["optimal", "feasible"]
+    solve_s: float
+
+
+@dataclass
+class _Learned:
+    cuts: Cuts
+    crowded: list[Crowded] = field(default_factory=list)
+    broken: list[State] = field(default_factory=list)
+    """States that do not hold, for a reason that no row tells."""
+    dear: list[tuple[State, float]] = field(default_factory=list)
+    """States and values above the rows' price."""
+
+
+def solve_jointly(
+    question: Question,
+    table: VariantTable,
+    allowed_drop: float,
+    objective: Objective,
+    time_limit_s: float,
+) -> JointSolution:
+    """The state with the smallest ``objective`` whose accuracy changes add up to ``allowed_drop``.
+
+    Raises:
+        InfeasibleError: it is proved that no state respects all limits.
+        PlanError: none was found in the time, and none was excluded.
+    """
+    began = monotonic()
+    search = _Search(question, table, allowed_drop, objective, began + time_limit_s)
+    search.run()
+    name = question.graph.name
+    if search.best is None and search.bound == inf:
+        raise InfeasibleError(
+            f"no placement of {name} respects all limits, whatever variants its layers take within "
+            f"{allowed_drop:g} points of accuracy; allow more, or relax a limit"
+        )
+    if search.best is None:
+        raise PlanError(
+            f"no placement of {name} with variants was found within {time_limit_s:g} s, and none "
+            "was excluded; allow more time"
+        )
+    reached, bound = search.best_value, min(search.bound, search.best_value)
+    closed = reached - bound <= OPTIMAL_GAP * abs(reached)
+    return JointSolution(
+        search.best,
+        search.choice(search.best.picks),
+        reached,
+        reached if reached - bound <= _ROUNDING * abs(reached) else bound,
+        "optimal" if closed else "feasible",
+        monotonic() - began,
+    )
+
+
+class _Search:
+    def __init__(
+        self,
+        question: Question,
+        table: VariantTable,
+        allowed_drop: float,
+        objective: Objective,
+        deadline_s: float,
+    ):
+        self.question, self.table, self.allowed_drop = question, table, allowed_drop
+        self.objective, self.deadline_s = objective, deadline_s
+        self.envelope = problem_of(_envelope(question, table))
+        self.layers = [one.name for one in question.graph.layers]
+        self.best: State | None = None
+        self.best_value, self.bound = inf, 0.0
+        self.learned = _Learned(Cuts())
+        self._problems: dict[Picks, Problem] = {}
+
+    def run(self) -> None:
+        began = monotonic()
+        self._first(began + _START_PART * (self.deadline_s - began))
+        if needs_timing(self.envelope, self.objective):
+            zero = (0,) * self.envelope.n
+            pairs = likely_overlaps(self.envelope) | overlaps(self.envelope, zero)
+            self.learned.cuts = replace(self.learned.cuts, exclusive=pairs)
+        while monotonic() < self.deadline_s and not self._proved():
+            state = self._solve_rows()
+            if state is None:
+                return
+            self._judge(state)
+
+    def choice(self, picks: Picks) -> dict[str, str]:
+        """Names of the variants of the layers that have any."""
+        return {
+            layer: self.table.variants[layer][pick].name
+            for layer, pick in zip(self.layers, picks, strict=True)
+            if layer in self.table.variants
+        }
+
+    def problem(self, picks: Picks) -> Problem:
+        """The placement problem once variants are chosen."""
+        if picks not in self._problems:
+            q = self.question
+            graph, costs = chosen(q.graph, q.costs, self.table, self.choice(picks))
+            self._problems[picks] = problem_of(replace(q, graph=graph, costs=costs))
+        return self._problems[picks]
+
+    def _proved(self) -> bool:
+        gap = self.best_value - self.bound
+        return self.best is not None and gap <= OPTIMAL_GAP * abs(self.best_value)
+
+    def _first(self, until_s: float) -> None:
+        for picks in _first_picks(self.layers, self.table, self.allowed_drop):
+            found = first_plan(self.problem(picks), self.objective, until_s)
+            if found is not None:
+                self._offer(picks, found)
+
+    def _offer(self, picks: Picks, assignment: Assignment) -> None:
+        problem = self.problem(picks)
+        better = improve(problem, self.objective, assignment, self.deadline_s)
+        reached = value(problem, self.objective, better)
+        if reached < self.best_value and fits(problem, better):
+            self.best, self.best_value = State(better, picks), reached
+
+    def _solve_rows(self) -> State | None:
+        """A state that the rows hold for best; None when there is none left, or no time."""
+        learned = self.learned
+        model = VariantModel(self.envelope, table=self.table, allowed_drop=self.allowed_drop)
+        known = self.best_value < inf
+        unit = (self.best_value if known else typical_value(self.envelope, self.objective)) / _SCALE
+        unit = unit or 1.0
+        horizon = self.best_value if known else horizon_s(self.envelope)
+        add_limits(model, learned.cuts)
+        price = add_objective(model, self.objective, unit, learned.cuts, horizon)
+        for crowded in learned.crowded:
+            model.add_crowded(crowded)
+        for broken in learned.broken:
+            model.milp.at_least(model.differs(broken), {ONE: 1.0})
+        for state, reached in learned.dear:
+            same = combine(({ONE: 1.0}, 1.0), (model.differs(state), -1.0))
+            model.milp.at_least(price, combine((same, reached / unit)))
+        model.milp.objective = price
+        start = model.begin(self.best) if self.best is not None else None
+        result = model.milp.solve(self.deadline_s - monotonic(), start)
+        if result.status == "infeasible":
+            self.bound = self.best_value
+            return None
+        self.bound = max(self.bound, result.bound * unit)
+        return None if result.values is None else model.state(result.values)
+
+    def _judge(self, state: State) -> None:
+        """Take the state if it holds; learn what the rows missed."""
+        problem = self.problem(state.picks)
+        if overfull(problem, state.assignment):
+            self._learn_memory(problem, state)
+        elif not keeps_rules(problem, state.assignment) or over_budget(problem, state.assignment):
+            if not self._learn_order(problem, state):
+                self.learned.broken.append(state)
+        else:
+            self._offer(state.picks, state.assignment)
+            if not self._proved() and not self._learn_order(problem, state):
+                reached = value(problem, self.objective, state.assignment)
+                self.learned.dear.append((state, reached))
+
+    def _learn_order(self, problem: Problem, state: State) -> bool:
+        """Layers that must not overlap, where time counts; whether any are new."""
+        if not needs_timing(problem, self.objective):
+            return False
+        before = self.learned.cuts.exclusive
+        both = before | overlaps(problem, state.assignment)
+        self.learned.cuts = replace(self.learned.cuts, exclusive=both)
+        return both != before
+
+    def _learn_memory(self, problem: Problem, state: State) -> None:
+        before, least, new = self.learned.cuts.crossings, self._least_activations(state), False
+        for device in overfull(problem, state.assignment):
+            both = self.learned.cuts.crossings | crossings(problem, state.assignment, device)
+            self.learned.cuts = replace(self.learned.cuts, crossings=both)
+            crowded = Crowded(state.assignment, device, least[device])
+            if both == before and crowded not in self.learned.crowded:
+                self.learned.crowded.append(crowded)
+                new = True
+        if not new and self.learned.cuts.crossings == before:
+            self.learned.broken.append(state)
+
+    def _least_activations(self, state: State) -> list[int]:
+        """Bytes of activations per device with the variants that need least scratch."""
+        own = [self.table.variants.get(layer, ()) for layer in self.layers]
+        small = tuple(
+            min(range(len(v)), key=lambda k, v=v: v[k].scratch_bytes, default=0)  # type: ignore[misc]
+            for v in own
+        )
+        problem = self.problem(small)
+        least = list(memory_bytes(problem, state.assignment))
+        for device in range(problem.m):
+            layers = [n for n, d in zip(self.layers, state.assignment, strict=True) if d == device]
+            names = problem.graph.weights_of(layers)
+            least[device] -= sum(problem.graph.weight_bytes[w] for w in names)
+        return [max(size - NODE_OVERHEAD_BYTES, 0) for size in least]
+
+
+def _first_picks(layers: list[str], table: VariantTable, allowed_drop: float) -> Iterator[Picks]:
+    """Everything as it is; then, greedily, what saves most bytes per point of accuracy."""
+    picks = [0] * len(layers)
+    yield tuple(picks)
+    steps = [
+        (own[0].weight_bytes - one.weight_bytes, one.accuracy_drop, i, k)
+        for i, layer in enumerate(layers)
+        for own in [table.variants.get(layer, ())]
+        for k, one in enumerate(own)
+        if one.weight_bytes < own[0].weight_bytes
+    ]
+    steps.sort(key=lambda step: -step[0] / (step[1] + 1e-3))
+    for saved, drop, i, k in steps:
+        del saved
+        if not picks[i] and drop <= allowed_drop:
+            picks[i], allowed_drop = k, allowed_drop - drop
+    yield tuple(picks)
+
+
+def _envelope(question: Question, table: VariantTable) -> Question:
+    """The question with the largest bytes and seconds of every layer's variants."""
+    graph, sizes, entries = question.graph, dict(question.graph.weight_bytes), {}
+    scratch: dict[str, int] = {}
+    for layer, variants in table.variants.items():
+        sizes[table.weight[layer]] = max(v.weight_bytes for v in variants)
+        scratch[layer] = max(v.scratch_bytes for v in variants)
+        for device in question.topology.devices:
+            costs = [table.entries[layer, v.name, device.name] for v in variants]
+            entries[layer, device.name] = max(costs, key=lambda cost: cost.seconds)
+    layers = tuple(
+        replace(one, scratch_bytes=scratch.get(one.name, one.scratch_bytes)) for one in graph.layers
+    )
+    costs_ = replace(question.costs, entries={**question.costs.entries, **entries})
+    return replace(question, graph=replace(graph, layers=layers, weight_bytes=sizes), costs=costs_)
