@@ -4,31 +4,25 @@ Time and memory depend on the layers' shapes and the weights' forms alone, so th
 once for each; networks that differ in their weights' values only share them.
 """
 
-import hashlib
-import json
 import statistics
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import splitter
-from benchmarks.compression_runs import Outcome, Schedule, split
+from benchmarks.compression_runs import Outcome, Schedule, cached_json, split
 from benchmarks.kernels import WARM_UP, device, stage_seconds
 from compress.compare import stored_bytes
 from compress.programs import attach
 from runtime.build.kernels import compiler_key
 from runtime.host.trace import read_trace, trace_name
-from splitter.cost.measured import cache_directory
-from splitter.files import write_whole
 from splitter.program import Program
 from splitter.topology import Topology
 from splitter.tracing.trace import trace
 
 RUNS = 60
-_FORMAT = 1
 
 
 def figures(outcome: Outcome, schedule: Schedule, *, measured: bool = True) -> dict[str, Any]:
@@ -41,22 +35,14 @@ def figures(outcome: Outcome, schedule: Schedule, *, measured: bool = True) -> d
     return {**found, **node_figures(program)}
 
 
-def node_figures(program: Program) -> Mapping[str, float]:
+def node_figures(program: Program) -> dict[str, Any]:
     """Peak memory and median latency of the node that computes all of ``program``, one thread."""
     forms = {name: tensor.describe() for name, tensor in program.compressed.items()}
-    key = [_FORMAT, compiler_key(), program.graph.to_dict(), forms]
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-    path = cache_directory() / "compression" / f"node-{digest}.json"
-    if path.is_file():
-        kept: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-        return kept
-    found = _measure(program)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(found) + "\n")
-    return found
+    key = {"compiler": compiler_key(), "graph": program.graph.to_dict(), "forms": forms}
+    return cached_json("node", key, lambda: _measure(program))
 
 
-def _measure(program: Program) -> dict[str, float]:
+def _measure(program: Program) -> dict[str, Any]:
     local = device(1)
     topology = Topology("local", "one node", (local,), (), "local", "local")
     placement = {layer.name: "local" for layer in program.graph.layers}
@@ -71,6 +57,6 @@ def _measure(program: Program) -> dict[str, float]:
         record = read_trace(folder / trace_name("local"))
     seconds = stage_seconds(record)[WARM_UP:]
     return {
-        "resident_bytes": float(record.peak_bytes or 0),
+        "resident_bytes": record.peak_bytes,
         "latency_ms": statistics.median(seconds) * 1e3,
     }

@@ -26,6 +26,7 @@ from compress.recipe import Recipe
 from compress.rewrite import factor
 from compress.storage import from_bytes, to_bytes
 from splitter.cost.measured import cache_directory
+from splitter.files import write_whole
 
 FORMAT = 5
 """Part of every key: results of other versions of this file are not seen."""
@@ -124,6 +125,22 @@ def kept(key: Mapping[str, Any], make: Callable[[], Outcome]) -> Outcome:
     fields = {**made.__dict__, "state": dict(made.state), "factored": dict(made.factored)}
     torch.save({**fields, "tensors": packed[: len(made.tensors)]}, draft)
     Path(draft).replace(path)
+    return made
+
+
+def cached_json(
+    kind: str, key: Mapping[str, Any], make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """What ``make`` gives for ``key``, made at most once on this machine."""
+    text = json.dumps({"format": FORMAT, "kind": kind, **key}, sort_keys=True)
+    name = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
+    path = cache_directory() / "compression" / name
+    if path.is_file():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    made = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(made) + "\n")
     return made
 
 

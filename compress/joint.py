@@ -122,7 +122,7 @@ def compress_jointly(
         report(f"training a network predicted to lose {joint.accuracy_drop:.2f} points at most")
         attempts.append(_attempt(program, request, joint, train, judge))
         kept = attempts[-1].measured_drop <= request.max_drop
-        low, high = (allowance, high) if kept else (low, allowance)
+        low, high = (allowance, high) if kept else (low, joint.accuracy_drop)
         allowance = _next(low, high)
     return JointCompression(_best(program, request, attempts), tuple(attempts), table)
 

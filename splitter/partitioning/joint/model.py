@@ -16,8 +16,10 @@ from splitter.partitioning.limits import MIB, Refuted, changes
 from splitter.partitioning.milp import ONE, Terms, combine
 from splitter.partitioning.model import PlacementModel
 from splitter.partitioning.problem import Assignment
-from splitter.variants import Variant, VariantTable
+from splitter.variants import AS_IS, Variant, VariantTable
 
+_CHANGE = 1e-3
+"""Percent points that a change is worth avoiding for."""
 Picks = tuple[int, ...]
 """Number of the variant of each layer, in graph order; 0 where there is no choice."""
 
@@ -120,6 +122,14 @@ class VariantModel(PlacementModel):
             for (k, d), column in self.y[layer].items()
             if d == device
         }
+
+    def loss(self) -> Terms:
+        """Accuracy that is lost, and a little for every layer that changes."""
+        parts: list[tuple[Terms, float]] = []
+        for own, variants in zip(self.y, self.variants, strict=True):
+            price = [one.accuracy_drop + _CHANGE * (one.name != AS_IS) for one in variants]
+            parts.append(({column: price[k] for (k, _), column in own.items()}, 1.0))
+        return combine(*parts)
 
     def differs(self, state: State) -> Terms:
         """How many layers are placed or formed otherwise than in ``state``."""

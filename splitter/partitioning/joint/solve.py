@@ -24,7 +24,7 @@ from splitter.partitioning.joint.model import Crowded, Picks, State, VariantMode
 from splitter.partitioning.judge import fits, over_budget, overfull, value
 from splitter.partitioning.learn import crossings, likely_overlaps, overlaps
 from splitter.partitioning.limits import Cuts
-from splitter.partitioning.milp import ONE, combine
+from splitter.partitioning.milp import ONE, Terms, combine
 from splitter.partitioning.objectives import add_objective
 from splitter.partitioning.posing import problem_of
 from splitter.partitioning.problem import Assignment, Problem
@@ -36,6 +36,8 @@ from splitter.variants import Choice, VariantTable, chosen
 
 _START_PART = 0.1
 """Of the time, for first plans."""
+_SETTLE_S = 1.0
+"""Least time for the choice among equals."""
 _SCALE = 1000.0
 _ROUNDING = 1e-9
 
@@ -129,8 +131,25 @@ class _Search:
         while monotonic() < self.deadline_s and not self._proved():
             state = self._solve_rows()
             if state is None:
-                return
+                break
             self._judge(state)
+        if self.best is not None:
+            self._settle(self.best)
+
+    def _settle(self, best: State) -> None:
+        """Of states that are as good, one that loses least accuracy by changing fewest layers."""
+        model, price, unit = self._rows()
+        model.milp.at_least({ONE: self.best_value / unit * (1 + _ROUNDING)}, price)
+        model.milp.objective = model.loss()
+        limit_s = max(self.deadline_s - monotonic(), _SETTLE_S)
+        result = model.milp.solve(limit_s, model.begin(best))
+        if result.values is None:
+            return
+        state = model.state(result.values)
+        problem = self.problem(state.picks)
+        reached = value(problem, self.objective, state.assignment)
+        if fits(problem, state.assignment) and reached <= self.best_value * (1 + 2 * _ROUNDING):
+            self.best, self.best_value = state, reached
 
     def choice(self, picks: Picks) -> dict[str, str]:
         """Names of the variants of the layers that have any."""
@@ -165,8 +184,8 @@ class _Search:
         if reached < self.best_value and fits(problem, better):
             self.best, self.best_value = State(better, picks), reached
 
-    def _solve_rows(self) -> State | None:
-        """A state that the rows hold for best; None when there is none left, or no time."""
+    def _rows(self) -> tuple[VariantModel, Terms, float]:
+        """The program as far as it is known, the price of a state in it, and the price's unit."""
         learned = self.learned
         model = VariantModel(self.envelope, table=self.table, allowed_drop=self.allowed_drop)
         known = self.best_value < inf
@@ -182,6 +201,11 @@ class _Search:
         for state, reached in learned.dear:
             same = combine(({ONE: 1.0}, 1.0), (model.differs(state), -1.0))
             model.milp.at_least(price, combine((same, reached / unit)))
+        return model, price, unit
+
+    def _solve_rows(self) -> State | None:
+        """A state that the rows hold for best; None when there is none left, or no time."""
+        model, price, unit = self._rows()
         model.milp.objective = price
         start = model.begin(self.best) if self.best is not None else None
         result = model.milp.solve(self.deadline_s - monotonic(), start)
