@@ -29,6 +29,7 @@ _TRIAL_S = 5.0
 """Time for one question whether some rules conflict."""
 _QUICK_S = 0.5
 _WHOLE_S = 30.0
+_BARRED_S = 3.0
 _UNLIMITED = 2**60
 _NEVER_S = 1e9
 """Latency of a link that is imagined where there is none: too slow to draw other traffic."""
@@ -171,11 +172,29 @@ def explain(question: Question) -> str:
             f"no placement of {graph.name} on {topology.name}: devices that must talk are not "
             f"connected: {_listed(rules)}; add a link"
         )
+    return _conflicting(question, rules)
+
+
+def explain_barred(question: Question) -> str:
+    """The same where rules leave a layer no device, whatever else holds."""
+    deadline_s = monotonic() + _BARRED_S
+    graph, topology = question.graph, question.topology
+
+    def ask(keys: frozenset[Key]) -> Answer[Key]:
+        allowed = allowed_devices(graph, topology, question.constraints.only(keys))
+        return Answer(not all(allowed), keys)
+
+    keys = [rule.key for rule in question.rules if rule.key[0] not in (MEMORY, CONNECTION)]
+    conflict = smallest_conflict(keys, ask, lambda: monotonic() > deadline_s)
+    return _conflicting(question, [rule for rule in question.rules if rule.key in conflict.rules])
+
+
+def _conflicting(question: Question, rules: Sequence[Rule]) -> str:
     what = "this rule cannot hold" if len(rules) == 1 else "these rules conflict"
     which = "it" if len(rules) == 1 else "one of them"
     return (
-        f"no placement of {graph.name} on {topology.name}: {what}: {_listed(others)}; "
-        f"drop or relax {which}"
+        f"no placement of {question.graph.name} on {question.topology.name}: {what}: "
+        f"{_listed(rules)}; drop or relax {which}"
     )
 
 

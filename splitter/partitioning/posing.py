@@ -5,7 +5,7 @@ from splitter.costs import CostTable
 from splitter.errors import InfeasibleError, PlanError, UsageError
 from splitter.graph import Graph
 from splitter.objective import as_objective
-from splitter.partitioning.infeasible import Question, explain
+from splitter.partitioning.infeasible import Question, explain, explain_barred
 from splitter.partitioning.problem import Problem, build_problem
 from splitter.topology import Constraints, Topology
 
@@ -56,6 +56,8 @@ def problem_of(question: Question) -> Problem:
     try:
         return build_problem(q.graph, q.topology, q.costs, q.constraints, q.slots)
     except InfeasibleError as error:
+        if q.topology.is_one_computer:
+            raise InfeasibleError(explain_barred(question)) from error
         raise InfeasibleError(explain(question)) from error
 
 

@@ -5,9 +5,9 @@ from math import inf
 
 import networkx as nx
 
-from splitter.errors import PlanError
+from splitter.errors import InfeasibleError, PlanError
 from splitter.graph import Graph
-from splitter.partitioning.latency.calls import CallProblem
+from splitter.partitioning.latency.calls import CallProblem, bits
 from splitter.partitioning.problem import Problem
 from splitter.partitioning.throughput.build import device_groups, refuse
 from splitter.partitioning.throughput.instance import Group
@@ -18,6 +18,7 @@ def build_calls(problem: Problem) -> CallProblem:
 
     Raises:
         PlanError: the topology, a rule or a layer does not go with this form of the problem.
+        InfeasibleError: a layer can run nowhere.
     """
     refuse(problem)
     if problem.constraints.contiguous:
@@ -29,7 +30,7 @@ def build_calls(problem: Problem) -> CallProblem:
     processors = _group(problem, "processor")
     never = (inf,) * problem.n
     byte_s = accelerators.byte_s if accelerators else 0.0
-    return CallProblem(
+    found = CallProblem(
         cpu_s=processors.seconds if processors else never,
         call_s=accelerators.seconds if accelerators else never,
         size_bytes=tuple(float(graph.layer_weight_bytes(layer)) for layer in graph.layers),
@@ -42,6 +43,14 @@ def build_calls(problem: Problem) -> CallProblem:
         calls=len(accelerators.devices) if accelerators else 0,
         limit_bytes=accelerators.limit_bytes if accelerators else 0.0,
     )
+    for node in bits(found.stuck):
+        if found.cpu_s[node] == inf:
+            raise InfeasibleError(
+                f"layer {graph.layers[node].name} may not run on a processor of "
+                f"{problem.topology.name}, and no accelerator can take it with the layers that "
+                "must be with it; give the accelerators more memory or add a processor"
+            )
+    return found
 
 
 def placement_of(problem: Problem, calls: Sequence[Sequence[int]]) -> dict[str, str]:

@@ -13,27 +13,62 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
-from splitter.partitioning.latency.calls import CallProblem, bits
+from splitter.partitioning.latency.calls import KEPT, CallProblem, bits
 
 NOWHERE = -1
 """In place of an entry or exit: nothing is known to be outside."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Border:
-    """A set and the tensors across its edge."""
+class Held:
+    """A closed set that a call holds, with what its nodes add up to."""
 
-    inside: int
-    call_s: float
-    bytes: float
+    inside: int = 0
+    call_s: float = 0.0
+    size_bytes: float = 0.0
+    sources: int = 0
+    """Nodes outside whose tensors enter."""
+    leaving: int = 0
+    """Nodes inside that others outside read."""
+
+    def wider(self, problem: CallProblem, node: int) -> "Held":
+        """The smallest closed set that holds ``node`` as well."""
+        whole = problem.closure(1 << node, self.inside)
+        call_s, size, sources = self.call_s, self.size_bytes, self.sources
+        leaving = self.leaving
+        for fresh in bits(whole & ~self.inside):
+            call_s += problem.call_s[fresh]
+            size += problem.size_bytes[fresh]
+            sources |= problem.sources[fresh]
+            leaving |= 1 << fresh
+        for node in bits(leaving):
+            if not problem.targets[node] & ~whole:
+                leaving ^= 1 << node
+        return Held(whole, call_s, size, sources & ~whole, leaving)
+
+
+@dataclass(frozen=True, slots=True)
+class _Border:
+    """The tensors across the edge of a set."""
+
+    held: Held
     move_s: float
     """Time to move all tensors across the border."""
-    sources: int
-    """Nodes outside whose tensors enter."""
     targets: tuple[tuple[int, tuple[int, ...], int], ...]
     """Nodes inside whose tensors leave at a cost, and their readers outside, also as a set."""
     shares: dict[int, int]
     """How many of `targets` each reader outside reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Join:
+    """Nodes that may join a call, so that a tensor need not be moved."""
+
+    saving_s: float
+    """Time saved at most."""
+    bytes: float
+    """Memory taken at least."""
+    nodes: int
 
 
 class LoadBound:
@@ -41,16 +76,8 @@ class LoadBound:
 
     def __init__(self, problem: CallProblem) -> None:
         self.problem = problem
-        self._fits: dict[int, bool] = {}
         self._borders: dict[int, _Border] = {}
         self._loads: dict[tuple[int, int, int], float] = {}
-
-    def fits(self, inside: int) -> bool:
-        """Whether a call may hold the closed set ``inside``."""
-        if inside not in self._fits:
-            stuck, most = self.problem.stuck, self.problem.most_bytes
-            self._fits[inside] = not inside & stuck and self.problem.bytes_of(inside) <= most
-        return self._fits[inside]
 
     def outside(self, entry: int, leave: int) -> int:
         """Nodes that are not in a call with this entry and exit."""
@@ -61,71 +88,77 @@ class LoadBound:
             found |= self.problem.below[leave] | 1 << leave
         return found
 
-    def sources(self, inside: int) -> int:
-        """Nodes outside ``inside`` whose tensors enter it."""
-        return self._border(inside).sources
+    def least_s(self, held: Held, entry: int, leave: int, enough_s: float = inf) -> float:
+        """Least time of a call that holds ``held``; infinite when there is none.
 
-    def least_s(self, inside: int, entry: int, leave: int) -> float:
-        """Least time of a call that holds ``inside``; infinite when there is none."""
-        key = (inside, entry, leave)
-        if key not in self._loads:
-            outside = self.outside(entry, leave)
-            self._loads[key] = inf if outside & inside else self._least_s(inside, outside)
-        return self._loads[key]
-
-    def _least_s(self, inside: int, outside: int) -> float:
-        border = self._border(inside)
-        room = self.problem.most_bytes - border.bytes
-        total = border.call_s + border.move_s
+        A bound of ``enough_s`` or more is not sharpened any further.
+        """
+        key = (held.inside, entry, leave)
+        if key in self._loads:
+            return self._loads[key]
+        outside = self.outside(entry, leave)
+        if outside & held.inside:
+            return inf
+        border = self._border(held)
         joins = [*self._arriving(border, outside), *self._leaving(border, outside)]
-        for saving_s, size in sorted(joins, key=lambda join: join[1] / join[0]):
-            if size > room:
-                return total - saving_s * room / size
-            total -= saving_s
-            room -= size
+        least_s = self._packed_s(border, joins)
+        if least_s < enough_s:
+            joins = [join for join in joins if self._may_join(border, join.nodes, outside)]
+            if len(self._loads) >= KEPT:
+                self._loads.clear()
+            least_s = self._loads[key] = self._packed_s(border, joins)
+        return least_s
+
+    def _packed_s(self, border: _Border, joins: list[_Join]) -> float:
+        """The time when what saves most for its memory joins, the last of it in part."""
+        room = self.problem.most_bytes - border.held.size_bytes
+        total = border.held.call_s + border.move_s
+        for join in sorted(joins, key=lambda join: join.bytes / join.saving_s):
+            if join.bytes > room:
+                return total - join.saving_s * room / join.bytes
+            total -= join.saving_s
+            room -= join.bytes
         return total
 
-    def _border(self, inside: int) -> _Border:
-        if inside not in self._borders:
-            self._borders[inside] = self._new_border(inside)
-        return self._borders[inside]
+    def _border(self, held: Held) -> _Border:
+        if held.inside not in self._borders:
+            if len(self._borders) >= KEPT:
+                self._borders.clear()
+            self._borders[held.inside] = self._new_border(held)
+        return self._borders[held.inside]
 
-    def _new_border(self, inside: int) -> _Border:
-        problem = self.problem
-        tensor_s = problem.tensor_s
-        sources = 0
-        call_s = size = move_s = 0.0
+    def _new_border(self, held: Held) -> _Border:
+        tensor_s = self.problem.tensor_s
+        move_s = sum(tensor_s[node] for node in bits(held.sources))
         targets: list[tuple[int, tuple[int, ...], int]] = []
         shares: dict[int, int] = {}
-        for node in bits(inside):
-            call_s += problem.call_s[node]
-            size += problem.size_bytes[node]
-            sources |= problem.sources[node]
-            outside = problem.targets[node] & ~inside
-            if outside and tensor_s[node] > 0.0:
+        for node in bits(held.leaving):
+            if tensor_s[node] > 0.0:
+                outside = self.problem.targets[node] & ~held.inside
                 move_s += tensor_s[node]
                 readers = tuple(bits(outside))
                 targets.append((node, readers, outside))
                 for reader in readers:
                     shares[reader] = shares.get(reader, 0) + 1
-        sources &= ~inside
-        move_s += sum(tensor_s[node] for node in bits(sources))
-        return _Border(inside, call_s, size, move_s, sources, tuple(targets), shares)
+        return _Border(held, move_s, tuple(targets), shares)
 
     def _may_join(self, border: _Border, mask: int, outside: int) -> bool:
         """Whether a call may hold these nodes as well, with all that they bring along."""
-        whole = self.problem.closure(mask, border.inside)
-        return not whole & outside and self.fits(whole)
+        problem, held = self.problem, border.held
+        fresh = problem.closure(mask, held.inside) & ~held.inside
+        if fresh & (outside | problem.stuck):
+            return False
+        return held.size_bytes + problem.bytes_of(fresh) <= problem.most_bytes
 
-    def _arriving(self, border: _Border, outside: int) -> Iterator[tuple[float, float]]:
-        """(time saved at most, memory taken at least) per source that may join."""
-        problem = self.problem
-        for source in bits(border.sources & ~outside & ~problem.stuck):
+    def _arriving(self, border: _Border, outside: int) -> Iterator[_Join]:
+        """Sources that may join."""
+        problem, sources = self.problem, border.held.sources
+        for source in bits(sources & ~outside & ~problem.stuck):
             saving_s = problem.tensor_s[source]
             if saving_s > 0.0:
-                saving_s -= self._up(source, border.sources, outside)
-            if saving_s > 0.0 and self._may_join(border, 1 << source, outside):
-                yield saving_s, problem.size_bytes[source]
+                saving_s -= self._up(source, sources, outside)
+            if saving_s > 0.0:
+                yield _Join(saving_s, problem.size_bytes[source], 1 << source)
 
     def _up(self, source: int, arriving: int, outside: int) -> float:
         """Least time that joining ``source`` adds: its own, and the cut of the chain above it."""
@@ -145,7 +178,7 @@ class LoadBound:
             node = over
         return min(least_s, own_s)
 
-    def _leaving(self, border: _Border, outside: int) -> Iterator[tuple[float, float]]:
+    def _leaving(self, border: _Border, outside: int) -> Iterator[_Join]:
         """The same per tensor that leaves; all its readers must join."""
         problem = self.problem
         closed = outside | problem.stuck
@@ -156,8 +189,8 @@ class LoadBound:
             # A reader may serve several tensors; each bears its part of the memory.
             size = sum(problem.size_bytes[r] / border.shares[r] for r in readers)
             saving_s -= sum(self._down(r, closed) for r in readers if len(problem.before[r]) == 1)
-            if saving_s > 0.0 and self._may_join(border, all_readers, outside):
-                yield saving_s, size
+            if saving_s > 0.0:
+                yield _Join(saving_s, size, all_readers)
 
     def _down(self, reader: int, closed: int) -> float:
         """Least time that joining ``reader`` adds, when only the call feeds it."""

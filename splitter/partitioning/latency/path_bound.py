@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitter.partitioning.latency.calls import CallProblem, bits
-from splitter.partitioning.latency.load_bound import NOWHERE, LoadBound
+from splitter.partitioning.latency.load_bound import NOWHERE, Held, LoadBound
 
 Ends = NDArray[np.float64]
 """Least end by the number of calls used on the way, 0 to the number of accelerators."""
@@ -30,8 +30,10 @@ Ends = NDArray[np.float64]
 class Span:
     """A call along a trunk."""
 
-    inside: int
+    held: Held
+    """What the call must hold."""
     entry: int
+    start: Ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def path_bound(
     """A latency that no plan can beat.
 
     ``trunk`` names one predecessor of every node, `NOWHERE` for nodes without any. Nodes that are
-    not reached before the ``deadline_s`` (of `time.monotonic`) are taken to need no time.
+    not reached before the ``deadline_s`` (of `time.monotonic`) take the least time they can.
     """
     return _Programme(problem, trunk, loads, deadline_s).run()
 
@@ -67,70 +69,106 @@ class _Programme:
         """Least end of a node for a successor outside its call, or for nobody (`NOWHERE`)."""
         self.ends: list[Ends] = []
         """Least end of each node, whoever reads it."""
-        self.spans: list[list[tuple[Span, Ends]]] = []
-        """Per node: the calls that may end a trunk at it, with their least starts."""
+        self.shortest = _shortest(problem)
+        self.spans: list[list[Span]] = []
+        """Per node: the calls that lowered what is known to end a trunk at it."""
 
     def run(self) -> PathBound:
         latest, last = 0.0, NOWHERE
         for node in range(self.problem.n):
             late = monotonic() > self.deadline_s
-            self.on_cpu.append(self._ready(node) + (0.0 if late else self.problem.cpu_s[node]))
-            self.spans.append([] if late else self._spans(node))
-            for reader in (*self.problem.after[node], NOWHERE):
-                self.along[node, reader] = self._end(node, reader)
-            self.ends.append(self.along[node, NOWHERE])
-            end = float(self.along[node, NOWHERE][-1])
+            self.on_cpu.append(self._at_least(node) if late else self._on_cpu(node))
+            self.spans.append([])
+            readers = (*self.problem.after[node], NOWHERE)
+            least = {reader: self.on_cpu[node].copy() for reader in readers}
+            if not late:
+                self._call(node, least)
+            self.along |= {(node, reader): end for reader, end in least.items()}
+            self.ends.append(least[NOWHERE])
+            end = float(least[NOWHERE][-1])
             if end > latest:
                 latest, last = end, node
         return PathBound(latest, tuple(self._trace(last)) if latest < inf else ())
 
-    def _ready(self, node: int) -> Ends:
-        """When all predecessors have ended."""
+    def _on_cpu(self, node: int) -> Ends:
+        """The end after all predecessors, which have ended outside."""
         ready = np.zeros(self.problem.calls + 1)
         for source in self.problem.before[node]:
             np.maximum(ready, self.along[source, node], out=ready)
+        return ready + self.problem.cpu_s[node]
+
+    def _at_least(self, node: int) -> Ends:
+        """After the predecessors, and after the longest path when all take their least times."""
+        ready = np.full(self.problem.calls + 1, self.shortest[node])
+        for source in self.problem.before[node]:
+            np.maximum(ready, self.ends[source], out=ready)
         return ready
 
-    def _spans(self, node: int) -> list[tuple[Span, Ends]]:
-        found: list[tuple[Span, Ends]] = []
-        first, inside = node, self.problem.closure(1 << node)
-        while self.loads.fits(inside):
+    def _call(self, node: int, least: dict[int, Ends]) -> None:
+        """Lower ``least``, per reader, to what calls that end a trunk at ``node`` can reach."""
+        spans = [(self._quick_s(span), span) for span in self._spans(node)]
+        for quick_s, span in sorted(spans, key=lambda pair: pair[0] + float(pair[1].start[-1])):
+            if any(quick_s < _needed_s(span, end) for end in least.values()):
+                for wider in self._widened(span):
+                    self._lower(wider, node, least)
+
+    def _spans(self, node: int) -> Iterator[Span]:
+        """One call from each node of the trunk on, as long as it fits."""
+        first, held = node, Held().wider(self.problem, node)
+        while self._fits(held):
             entry = self.trunk[first]
             start = np.full(self.problem.calls + 1, inf)
             start[1:] = 0.0 if entry == NOWHERE else self.along[entry, first][:-1]
-            found += self._widened(inside, entry, start)
+            yield Span(held, entry, start)
             if entry == NOWHERE:
-                break
-            first = entry
-            inside = self.problem.closure(1 << first, inside)
-        return found
+                return
+            first, held = entry, held.wider(self.problem, entry)
 
-    def _widened(self, inside: int, entry: int, start: Ends) -> Iterator[tuple[Span, Ends]]:
+    def _fits(self, held: Held) -> bool:
+        problem = self.problem
+        return not held.inside & problem.stuck and held.size_bytes <= problem.most_bytes
+
+    def _quick_s(self, span: Span) -> float:
+        """What the call takes at least, whoever reads its last node, as sources may all join."""
+        problem, held = self.problem, span.held
+        outside = self.loads.outside(span.entry, NOWHERE) | problem.stuck
+        total = held.call_s
+        for source in bits(held.sources):
+            move_s = problem.tensor_s[source]
+            total += move_s if outside >> source & 1 else min(move_s, problem.call_s[source])
+        return total
+
+    def _lower(self, span: Span, node: int, least: dict[int, Ends]) -> None:
+        quick_s, sent_s, lowered = self._quick_s(span), self.problem.tensor_s[node], False
+        for reader, end in least.items():
+            needed_s = _needed_s(span, end)
+            if quick_s + (0.0 if reader == NOWHERE else sent_s) < needed_s:
+                load_s = self.loads.least_s(span.held, span.entry, reader, needed_s)
+                lowered |= load_s < needed_s
+                np.minimum(end, span.start + load_s, out=end)
+        if lowered:
+            self.spans[node].append(span)
+
+    def _widened(self, span: Span) -> Iterator[Span]:
         """Either the source that ends last is outside, and delays the start, or it joins."""
-        outside = self.loads.outside(entry, NOWHERE)
-        while self.loads.fits(inside) and not inside & outside:
-            late = self._latest(self.loads.sources(inside) & ~outside)
+        held, start = span.held, span.start
+        outside = self.loads.outside(span.entry, NOWHERE)
+        while self._fits(held) and not held.inside & outside:
+            late = self._latest(held.sources & ~outside)
             if late == NOWHERE:
-                yield Span(inside, entry), start
+                yield Span(held, span.entry, start)
                 return
             delayed = start.copy()
             np.maximum(start[1:], self.ends[late][:-1], out=delayed[1:])
-            yield Span(inside, entry), delayed
+            yield Span(held, span.entry, delayed)
             if delayed[-1] <= start[-1]:
                 return
-            inside = self.problem.closure(1 << late, inside)
+            held = held.wider(self.problem, late)
 
     def _latest(self, sources: int) -> int:
         """The source with the latest end of those known; a group may hold later nodes."""
         known = sources & ((1 << len(self.ends)) - 1)
         return max(bits(known), key=lambda u: float(self.ends[u][-1]), default=NOWHERE)
-
-    def _end(self, node: int, reader: int) -> Ends:
-        least = self.on_cpu[node].copy()
-        for span, start in self.spans[node]:
-            load_s = self.loads.least_s(span.inside, span.entry, reader)
-            np.minimum(least, start + load_s, out=least)
-        return least
 
     def _trace(self, node: int) -> list[int]:
         """Calls on the path that determines the end of ``node``."""
@@ -147,11 +185,9 @@ class _Programme:
                 continue
             span = min(
                 self.spans[node],
-                key=lambda s: (
-                    float(s[1][calls]) + self.loads.least_s(s[0].inside, s[0].entry, reader)
-                ),
-            )[0]
-            found.append(span.inside)
+                key=lambda s: float(s.start[calls]) + self.loads.least_s(s.held, s.entry, reader),
+            )
+            found.append(span.held.inside)
             calls -= 1
             reader, node = self._first(node, span), span.entry
         return found
@@ -161,6 +197,21 @@ class _Programme:
         while self.trunk[node] != span.entry:
             node = self.trunk[node]
         return node
+
+
+def _needed_s(span: Span, end: Ends) -> float:
+    """A call that takes this long or longer ends no earlier than what is known."""
+    possible = span.start < inf
+    return float((end[possible] - span.start[possible]).max(initial=0.0))
+
+
+def _shortest(problem: CallProblem) -> list[float]:
+    """The longest path to each node when every node takes the least time it can."""
+    found: list[float] = []
+    for node, sources in enumerate(problem.before):
+        ready = max((found[source] for source in sources), default=0.0)
+        found.append(ready + min(problem.cpu_s[node], problem.call_s[node]))
+    return found
 
 
 def trunks(problem: CallProblem) -> tuple[tuple[int, ...], ...]:

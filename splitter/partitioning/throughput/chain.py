@@ -41,9 +41,40 @@ def best_chain(tables: StageTables, below_s: float, deadline_s: float) -> ChainR
     return _Search(tables, below_s, deadline_s).run()
 
 
+def useful_downsets(tables: StageTables, below_s: float, deadline_s: float) -> list[int] | None:
+    """The down-sets that a chain below ``below_s`` may pass, or None when time runs out.
+
+    What is before a down-set and what is after it are looked at by themselves, so that some chains
+    are none after all.
+    """
+    ahead = _Search(tables, below_s, deadline_s, lowers=False)
+    if not ahead.run().complete:
+        return None
+    whole = tables.masks[-1]
+    turned = StageTables(
+        tables.instance, tables.order.turned, [whole ^ mask for mask in tables.masks], tables.apart
+    )
+    behind = _Search(turned, below_s, deadline_s, lowers=False)
+    if not behind.run().complete:
+        return None
+    place = {mask: i for i, mask in enumerate(turned.masks)}
+    after = np.array([place[whole ^ mask] for mask in tables.masks])
+    here, there = ahead.value < below_s, behind.value[:, after] < below_s
+    useful = np.zeros(len(tables.masks), dtype=bool)
+    for s, used in enumerate(ahead.states):
+        for t, later in enumerate(ahead.states):
+            if all(a + b <= c for a, b, c in zip(used, later, ahead.counts, strict=True)):
+                useful |= here[s] & there[t]
+    return [mask for mask, keep in zip(tables.masks, useful, strict=True) if keep]
+
+
 class _Search:
-    def __init__(self, tables: StageTables, below_s: float, deadline_s: float):
+    def __init__(
+        self, tables: StageTables, below_s: float, deadline_s: float, *, lowers: bool = True
+    ):
         self.tables = tables
+        self.lowers = lowers
+        """Whether only chains better than the best one found are looked for."""
         self.deadline_s = deadline_s
         groups = tables.instance.groups
         self.counts = [len(group.devices) for group in groups]
@@ -84,7 +115,7 @@ class _Search:
             if alive:
                 self._extend(start, alive)
                 reached = float(self.value[:, last].min())
-                if reached < self.best_s:
+                if self.lowers and reached < self.best_s:
                     self._lower(reached)
         return ChainResult(self._traced(), complete=True)
 

@@ -8,6 +8,7 @@ plan keeps them apart, moving it there raises no load.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import networkx as nx
 
@@ -68,12 +69,25 @@ class Contracted:
         return tuple(assignment[block] for block in self.home)
 
 
+def _barred(instance: Instance, period_s: float) -> Instance:
+    """The instance with blocks kept off devices on which they alone take longer than that.
+
+    Sums over many blocks would otherwise lose their last digits to such times.
+    """
+    groups = tuple(
+        replace(group, seconds=tuple(s if s <= period_s else inf for s in group.seconds))
+        for group in instance.groups
+    )
+    return replace(instance, groups=groups)
+
+
 def contract(instance: Instance, period_s: float) -> Contracted:
     """The instance without blocks that belong to another.
 
     Some placement of the smaller instance reaches the optimum of the larger one if that is below
     ``period_s``; every placement of the smaller one is one of the larger one.
     """
+    instance = _barred(instance, period_s)
     work = _Contraction(instance, period_s)
     work.run()
     parts: dict[int, list[int]] = defaultdict(list)

@@ -5,7 +5,7 @@ a pair of them. Bits of a down-set are positions in one fixed topological order 
 blocks, 64 to a word.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +32,15 @@ class Order:
     def n(self) -> int:
         """Number of ordered blocks."""
         return len(self.blocks)
+
+    @cached_property
+    def turned(self) -> "Order":
+        """The order from behind; its down-sets are what those of this one leave out."""
+        return Order(
+            self.blocks,
+            tuple(sum(1 << j for j in later) for later in self.after),
+            tuple(tuple(j for j in range(self.n) if mask >> j & 1) for mask in self.before),
+        )
 
     @cached_property
     def position(self) -> dict[int, int]:
@@ -105,6 +114,35 @@ def downsets_through(order: Order, paths: Iterable[Sequence[int]]) -> list[int]:
             mask |= 1 << i
             found.add(mask)
     return sorted(found, key=lambda mask: (mask.bit_count(), mask))
+
+
+def joined(
+    order: Order, masks: Sequence[int], near: Mapping[int, Sequence[int]], most: int
+) -> tuple[Order, list[int]] | None:
+    """Down-sets with blocks that no order binds, each where its neighbours are.
+
+    ``near`` has the neighbours of each such block. A down-set may hold the block from the first
+    neighbour on, and must hold it when it has them all: a stage with one of them can take it. Any
+    stage can take a block that is said to have no neighbours. None when there are more than
+    ``most`` such sets.
+    """
+    sides = [sum(1 << order.position[b] for b in ends) for ends in near.values()]
+    found: list[int] = []
+    for mask in masks:
+        sets = [mask]
+        for bit, side in enumerate(sides, order.n):
+            met = side & mask
+            with_it = [one | 1 << bit for one in sets] if met or not side else []
+            sets = with_it if side and met == side else sets + with_it
+        found += sets
+        if len(found) > most:
+            return None
+    wider = Order(
+        blocks=(*order.blocks, *near),
+        before=(*order.before, *(0 for _ in near)),
+        after=(*order.after, *(() for _ in near)),
+    )
+    return wider, found
 
 
 def as_words(order: Order, masks: Sequence[int]) -> Words:

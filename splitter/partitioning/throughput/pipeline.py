@@ -1,21 +1,30 @@
 """Contiguous placements, exactly: the best chain of down-sets, and branching on loose blocks.
 
 The dynamic programme lets every stage take a loose block or leave it, as suits the stage. Where
-stages disagree, the block is either where one of its neighbours is, and so one with it, or where
-none of them is: each case is a tighter problem of the same kind.
+stages disagree, the block is either where one of its neighbours is, or where none of them is. In
+the first case it becomes a part of the down-sets that have met some of its neighbours but not all.
+In the second it costs its neighbours what it costs to be elsewhere; if that is not yet too much it
+becomes a part of all down-sets. Each case is a tighter problem of the same kind, over the down-sets
+that a better pipeline may pass.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from heapq import heappop, heappush
 from math import inf, prod
 from time import monotonic
 
 import networkx as nx
 
-from splitter.partitioning.throughput.chain import Chain, best_chain
+from splitter.partitioning.throughput.chain import Chain, best_chain, useful_downsets
 from splitter.partitioning.throughput.contract import merged
-from splitter.partitioning.throughput.downsets import all_downsets, order_of
+from splitter.partitioning.throughput.downsets import (
+    Order,
+    all_downsets,
+    joined,
+    order_of,
+)
 from splitter.partitioning.throughput.instance import Assignment, Instance
 from splitter.partitioning.throughput.orders import ROUNDING, on_devices, stage_devices
 from splitter.partitioning.throughput.tables import LooseBlock, StageTables
@@ -26,8 +35,6 @@ _MOST = 120_000
 """Most down-sets, as the time grows with their square."""
 _LISTED = 4_000
 """Down-sets up to which loose blocks simply take part in them, as blocks that no order binds."""
-
-Parts = tuple[frozenset[int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,46 +47,54 @@ class Found:
     method: str = "dynamic programme over down-sets"
 
 
-@dataclass(order=True, slots=True)
+@dataclass(order=True, frozen=True, slots=True)
 class _Case:
     """What is decided about loose blocks, with a period that no pipeline in it can beat."""
 
     bound_s: float
     number: int
-    parts: Parts = field(compare=False)
-    apart: frozenset[int] = field(compare=False)
+    apart: frozenset[int] = field(default=frozenset(), compare=False)
     """Blocks that are where none of their neighbours is."""
+    near: frozenset[int] = field(default=frozenset(), compare=False)
+    """Blocks that are where some of their neighbours are."""
+    free: frozenset[int] = field(default=frozenset(), compare=False)
+    """Blocks that are listed as being anywhere."""
 
 
 class PipelineSearch:
     """Branch and bound over the cases of loose blocks."""
 
-    def __init__(self, instance: Instance, best: Found, deadline_s: float):
+    def __init__(self, instance: Instance, best: Found, first_s: float, deadline_s: float):
         self.instance = instance
         self.best = best
+        self.first_s = first_s
+        """When the first case must be done, so that there is time for another way."""
         self.deadline_s = deadline_s
+        self.order = order_of(instance)
+        self.masks = all_downsets(self.order, self._most(instance)) or []
         self.cases: list[_Case] = []
         self.open_s = inf
         """The least bound of the cases that cannot be split any further."""
-        self.floor_s = 0.0
-        self.too_many = False
+        self.too_many = not self.masks
         """Whether the down-sets were too many to list or to look at."""
 
     def run(self, floor_s: float) -> Found:
         """The best pipeline, and the bound that was reached; at least ``floor_s``."""
-        self.floor_s = floor_s
-        whole = tuple(frozenset([block]) for block in range(self.instance.n))
-        self.cases = [_Case(floor_s, 0, whole, frozenset())]
-        self._join_all()
+        if self.too_many:
+            return Found(self.best.assignment, self.best.value_s, floor_s)
+        loose = frozenset(self.instance.loose())
+        few = len(self.masks) << min(64, len(loose)) <= _LISTED
+        self.cases = [_Case(floor_s, 0, free=loose if few else frozenset())]
+        if not few:
+            self._join_all()
         number = 0
         while self.cases and self.cases[0].bound_s < self._limit_s():
             if monotonic() > self.deadline_s:
                 break
-            for parts, apart, bound_s in self._solve(heappop(self.cases)):
-                number -= (
-                    1  # Of equal bounds the newest comes first, so that some case is finished.
-                )
-                heappush(self.cases, _Case(bound_s, number, parts, apart))
+            for case in self._solve(heappop(self.cases)):
+                # Of equal bounds the newest comes first, so that some case is finished.
+                number -= 1
+                heappush(self.cases, replace(case, number=number))
         bound_s = min([self.open_s, *(case.bound_s for case in self.cases)])
         return Found(self.best.assignment, self.best.value_s, min(bound_s, self.best.value_s))
 
@@ -109,57 +124,62 @@ class PipelineSearch:
     def _limit_s(self) -> float:
         return self.best.value_s * (1 - ROUNDING)
 
-    def _solve(self, case: _Case) -> list[tuple[Parts, frozenset[int], float]]:
+    def _solve(self, case: _Case) -> Iterator[_Case]:
         """Solve one case, and split it if its bound leaves something to find."""
-        instance, new = merged(self.instance, case.parts)
-        order = order_of(instance)
-        masks = all_downsets(order, self._most(instance))
-        if masks is None:
-            self.too_many = True
+        listed = self._listed(case.near, case.free)
+        if listed is None:
             self._give_up(case.bound_s)
-            return []
-        subsets = len(masks) << min(64, sum(1 for _ in instance.loose()))
-        if subsets <= _LISTED:
-            self._list_all(instance, new, case.bound_s)
-            return []
-        tables = StageTables(instance, order, masks, {new[block] for block in case.apart})
-        chain, complete = self._chain(tables, case.bound_s)
-        if chain is None:
-            return []
-        assignment = on_devices(instance, order, chain)
-        self._offer([assignment[new[block]] for block in range(self.instance.n)])
-        bound_s = max(case.bound_s, chain.value_s)
-        if not complete or bound_s >= self._limit_s():
-            return []
-        block = _most_disputed(tables, chain, assignment)
-        if block is not None:
-            return list(_children(case, instance, block, bound_s))
-        if subsets <= self._most(instance):
-            self._list_all(instance, new, bound_s)
-        else:
-            self._give_up(bound_s)
-        return []
-
-    def _list_all(self, instance: Instance, new: tuple[int, ...], bound_s: float) -> None:
-        """Solve with every loose block as one that no order binds: exact, if they are few."""
-        listed = replace(instance, ordered=frozenset(range(instance.n)))
-        order = order_of(listed)
-        masks = all_downsets(order, self._most(listed))
-        if masks is None:
+            return
+        instance = replace(self.instance, ordered=self.instance.ordered | case.near | case.free)
+        tables = StageTables(instance, *listed, case.apart - case.free)
+        is_first = not case.number
+        result = best_chain(tables, self._limit_s(), self.first_s if is_first else self.deadline_s)
+        if not result.complete:
+            self._give_up(case.bound_s)
+            self.too_many = is_first
+        if result.best is None:
+            return
+        assignment = on_devices(instance, tables.order, result.best)
+        self._offer(assignment)
+        bound_s = max(case.bound_s, result.best.value_s)
+        if not result.complete or bound_s >= self._limit_s():
+            return
+        if is_first:
+            found = useful_downsets(tables, self._limit_s(), self.deadline_s)
+            self.masks = self.masks if found is None else found
+        if not any(True for _ in instance.loose()):  # Sums that differ in their last digit.
             self._give_up(bound_s)
             return
-        chain, _ = self._chain(StageTables(listed, order, masks), bound_s)
-        if chain is not None:
-            assignment = on_devices(listed, order, chain)
-            self._offer([assignment[new[block]] for block in range(self.instance.n)])
+        block = _most_disputed(tables, result.best, assignment)
+        yield from _split(replace(case, bound_s=bound_s), instance, block)
 
-    def _chain(self, tables: StageTables, bound_s: float) -> tuple[Chain | None, bool]:
-        """The best chain below what is known, and whether all were looked at."""
-        result = best_chain(tables, self._limit_s(), self.deadline_s)
-        if not result.complete:
-            self._give_up(bound_s)
-            self.too_many |= bound_s == self.floor_s
-        return result.best, result.complete
+    def _listed(self, near: frozenset[int], free: frozenset[int]) -> tuple[Order, list[int]] | None:
+        """Down-sets with the blocks ``near`` where their neighbours are, and ``free`` anywhere.
+
+        Loose blocks that share a tensor have their neighbours in common, as one may be there for
+        the other. None when there are too many.
+        """
+        ends = {block: self.neighbours[block] for block in sorted(near)}
+        ends |= dict.fromkeys(sorted(free), ())
+        return joined(self.order, self.masks, ends, self._most(self.instance))
+
+    @cached_property
+    def neighbours(self) -> dict[int, tuple[int, ...]]:
+        """Ordered blocks that share a tensor with a loose block, or with one that does."""
+        instance = self.instance
+        loose: nx.Graph[int] = nx.Graph()
+        loose.add_nodes_from(instance.loose())
+        ends: dict[int, frozenset[int]] = dict.fromkeys(instance.loose(), frozenset())
+        for net in instance.nets:
+            unbound = net.blocks - instance.ordered
+            nx.add_path(loose, unbound)
+            for block in unbound:
+                ends[block] |= net.blocks & instance.ordered
+        return {
+            block: tuple(sorted(frozenset().union(*(ends[b] for b in part))))
+            for part in nx.connected_components(loose)
+            for block in part
+        }
 
     def _give_up(self, bound_s: float) -> None:
         self.open_s = min(self.open_s, bound_s)
@@ -175,16 +195,17 @@ class PipelineSearch:
             self.best = Found(tuple(assignment), value_s, 0.0)
 
 
-def _children(
-    case: _Case, instance: Instance, block: int, bound_s: float
-) -> Iterator[tuple[Parts, frozenset[int], float]]:
-    """``block`` with none of its neighbours, and with each; the last is the likeliest."""
-    own = case.parts[block]
-    yield case.parts, case.apart | {min(own)}, bound_s
-    shared = _shared_bytes(instance, block)
-    for end in sorted(shared, key=lambda end: (shared[end], end)):
-        joined = (part | own if i == end else part for i, part in enumerate(case.parts))
-        yield tuple(part for i, part in enumerate(joined) if i != block), case.apart, bound_s
+def _split(case: _Case, instance: Instance, block: int | None) -> Iterator[_Case]:
+    """``block`` apart from its neighbours, and with some; without one, the longest anywhere.
+
+    ``instance`` has the blocks that the case lists among those in order.
+    """
+    if block is not None:
+        yield replace(case, apart=case.apart | {block})
+        yield replace(case, near=case.near | {block})
+        return
+    times = {b: min(group.seconds[b] for group in instance.groups) for b in instance.loose()}
+    yield replace(case, free=case.free | {max(times, key=lambda b: times[b])})
 
 
 def _shared_bytes(instance: Instance, block: int) -> dict[int, float]:

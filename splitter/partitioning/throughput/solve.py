@@ -107,7 +107,7 @@ def _pipeline(instance: Instance, deadline_s: float, threads: int) -> Found:
     smaller = contract(instance, known_s)
     now = monotonic()
     until_s = now + _LISTING_PART * (deadline_s - now)
-    search = PipelineSearch(smaller.instance, Found(None, known_s, 0.0), until_s)
+    search = PipelineSearch(smaller.instance, Found(None, known_s, 0.0), until_s, deadline_s)
     found = search.run(floor_s)
     if found.assignment is not None:
         known, known_s = smaller.spread(found.assignment), found.value_s

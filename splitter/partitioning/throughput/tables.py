@@ -46,6 +46,7 @@ class StageTables:
     ):
         self.instance = instance
         self.order = order
+        self.apart = apart
         self.main = max(range(len(instance.groups)), key=lambda g: len(instance.groups[g].devices))
         self._sort(masks)
         self._count_nets(apart)

@@ -8,10 +8,11 @@ import pytest
 from placement_cases import period_ms, random_problem, write_problem
 
 from splitter import Constraints, partition
+from splitter.costs import CostTable, LayerCost
 from splitter.errors import InfeasibleError, PlanError, SplitterError, TopologyError, UsageError
 from splitter.pipeline import _check_plan
 from splitter.placement import PlacementProblem, read_placement
-from splitter.plan import Plan, plan_from_dict, plan_to_dict
+from splitter.plan import Objective, Plan, plan_from_dict, plan_to_dict
 from splitter.topology_file import save_topology
 from splitter.verify import verify
 
@@ -39,8 +40,7 @@ def planned(read: PlacementProblem, **options: object) -> Plan:
         read.graph,
         read.topology,
         costs=read.costs,
-        objective="throughput",
-        **options,  # type: ignore[arg-type]
+        **{"objective": "throughput", **options},  # type: ignore[arg-type]
     )
 
 
@@ -100,6 +100,30 @@ def test_what_does_not_fit_is_infeasible(tmp_path: Path) -> None:
     read = chain(tmp_path, maxCPUs=0, maxSizePerFPGA=9)
     with pytest.raises(InfeasibleError, match="layer n0: 1e-05 MB, more than any device"):
         planned(read)
+
+
+@pytest.mark.parametrize("objective", ["throughput", "latency"])
+def test_a_layer_that_may_run_nowhere_is_named(tmp_path: Path, objective: Objective) -> None:
+    read = chain(tmp_path, maxCPUs=0, contiguous=False)
+    bans = tuple(("n2", device) for device in ("acc0", "acc1"))
+    with pytest.raises(InfeasibleError, match=r"conflict: .*'n2' from acc0 and .*'n2' from acc1;"):
+        planned(read, objective=objective, constraints=Constraints(bans=bans))
+
+
+def test_a_layer_too_large_for_every_call_is_named(tmp_path: Path) -> None:
+    read = chain(tmp_path, maxCPUs=0, maxSizePerFPGA=9, contiguous=False)
+    with pytest.raises(InfeasibleError, match="layer n0 may not run on a processor"):
+        planned(read, objective="latency")
+
+
+def test_endless_times_cost_no_digits(tmp_path: Path) -> None:
+    """A time beyond any plan's is as good as a ban."""
+    usual = chain(tmp_path)
+    slow = {("n1", device): LayerCost(1e96, "measured") for device in ("acc0", "acc1")}
+    costs = CostTable({**usual.costs.entries, **slow})
+    plan = planned(replace(usual, costs=costs))
+    assert plan.proof.status == "optimal"
+    assert plan.placement["n1"] == "cpu0"
 
 
 def test_what_is_not_known_here_is_refused(tmp_path: Path) -> None:

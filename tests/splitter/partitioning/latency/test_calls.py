@@ -1,6 +1,6 @@
 """Calls on accelerators against every plan of hundreds of random small problems."""
 
-from itertools import product
+from itertools import count, product
 from math import inf
 from random import Random
 from time import monotonic
@@ -9,9 +9,10 @@ import networkx as nx
 import pytest
 
 from splitter.errors import InfeasibleError
+from splitter.partitioning.latency import path_bound as bounds
 from splitter.partitioning.latency.calls import CallProblem, bits
 from splitter.partitioning.latency.exact import search_all
-from splitter.partitioning.latency.load_bound import LoadBound
+from splitter.partitioning.latency.load_bound import Held, LoadBound
 from splitter.partitioning.latency.merge import merge
 from splitter.partitioning.latency.path_bound import path_bound, trunks
 from splitter.partitioning.latency.solve import solve_calls
@@ -135,6 +136,16 @@ def test_any_trunk_gives_a_bound(seed: int) -> None:
         assert found.latency_s <= best * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("seed", range(300, 360))
+def test_a_bound_that_ran_out_of_time_holds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = random_problem(seed)
+    best = best_of_all(problem)
+    for in_time in range(problem.n):
+        monkeypatch.setattr(bounds, "monotonic", count().__next__)
+        found = path_bound(problem, trunks(problem)[0], LoadBound(problem), in_time)
+        assert found.latency_s <= best * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("seed", range(500, 560))
 def test_merging_changes_no_plan(seed: int) -> None:
     problem = random_problem(seed)
@@ -158,7 +169,7 @@ def test_load_bound_is_below_every_call(seed: int) -> None:
         if problem.bytes_of(mask) > problem.limit_bytes:
             continue
         for node in bits(mask):
-            inside = problem.closure(1 << node)
+            held = Held().wider(problem, node)
             for entry in [-1, *(u for u in problem.before[node] if not mask >> u & 1)]:
                 for leave in [-1, *(t for t in problem.after[node] if not mask >> t & 1)]:
-                    assert bound.least_s(inside, entry, leave) <= problem.load_s(mask) + 1e-9
+                    assert bound.least_s(held, entry, leave) <= problem.load_s(mask) + 1e-9
