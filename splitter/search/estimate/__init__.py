@@ -1,0 +1,1 @@
+"""Estimators of accuracy and of latency, each beside its control."""

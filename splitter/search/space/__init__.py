@@ -1,0 +1,1 @@
+"""Search spaces: slots, choices and elastic depth, and the modules they stand for."""

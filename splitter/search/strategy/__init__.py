@@ -1,0 +1,1 @@
+"""Strategies: how to choose a network and its split together."""
