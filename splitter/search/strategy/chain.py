@@ -65,11 +65,12 @@ def shortest_path(problem: JointProblem, goal: Goal) -> Answer:
 def _check(problem: JointProblem, goal: Goal) -> None:
     if not problem.is_chain or problem.ends != (len(problem.vertices) - 1,):
         raise UsageError("only chains have a shortest path; use the integer program")
-    if goal.period or goal.most_cuts is not None or goal.least_accuracy > -inf:
+    other = goal.period or goal.most_cuts is not None or goal.excluded
+    if other or goal.least_accuracy > -inf:
         raise UsageError(
             "shortest paths know a budget and a price of latency; use the integer program"
         )
-    slots = {i: v for i, v in problem.vertex_of.items()}
+    slots = problem.vertex_of
     if any(slots[j] - slots[i] != 1 for i, j in problem.accuracy.pairs):
         raise UsageError("shortest paths know pairs of neighbours only; use the integer program")
     if any(problem.shared):

@@ -15,7 +15,7 @@ def judge(problem: JointProblem, goal: Goal, joint: Joint) -> Answer | None:
     time_s = period_s(problem, joint) if goal.period else latency_s(problem, joint)
     accuracy = problem.accuracy.score(joint.choices(problem))
     late = time_s > goal.budget_s + _ROUNDING * max(1.0, abs(time_s))
-    if late or accuracy < goal.least_accuracy - _ROUNDING:
+    if late or accuracy < goal.least_accuracy - 1e3 * _ROUNDING:
         return None
     value = goal.weight * accuracy - goal.price_per_s * time_s
     return Answer(joint, value, accuracy, time_s)
@@ -40,6 +40,8 @@ def broken(problem: JointProblem, goal: Goal, joint: Joint) -> Iterator[str]:
     if any(problem.move(*where) is None for where in _sent(problem, joint)):
         yield "two devices that must talk are not joined"
         return
+    if joint.choices(problem) in goal.excluded:
+        yield "this architecture is excluded"
     if goal.most_cuts is not None and cuts(problem, joint) > goal.most_cuts:
         yield f"more than {goal.most_cuts} edges are cut"
     for d, need in enumerate(memory_bytes(problem, joint)):

@@ -37,6 +37,7 @@ class Option:
     """Label of its output."""
     skip: bool = False
     """Whether it passes its input on."""
+    macs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,8 @@ class Goal:
     """Whether time is the period of a pipeline instead of the latency of one request."""
     most_cuts: int | None = None
     """Edges that may join two devices."""
+    excluded: tuple[tuple[int, ...], ...] = ()
+    """Architectures that may not be chosen (again)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,13 +50,15 @@ def _pose(model: JointModel) -> float:
     model.add_stages()
     model.add_memory()
     model.add_cuts()
+    model.add_excluded()
     time_s = model.period() if goal.period else model.latency()
     accuracy = model.accuracy()
     if isfinite(goal.budget_s):
         unit_s = goal.budget_s / _SCALE if goal.budget_s > 0 else 1.0
         milp.at_least({ONE: goal.budget_s / unit_s}, combine((time_s, 1 / unit_s)))
     if goal.least_accuracy > -inf:
-        milp.at_least(accuracy, {ONE: goal.least_accuracy})
+        floor = {ONE: goal.least_accuracy * _SCALE}
+        milp.at_least(combine((accuracy, _SCALE)), floor)
     value = combine((accuracy, goal.weight), (time_s, -goal.price_per_s))
     unit = max((abs(c) for column, c in value.items() if column != ONE), default=1.0) / _SCALE
     milp.objective = combine((value, -1 / unit))
@@ -70,7 +72,7 @@ def _answer(model: JointModel, result: MilpResult, unit: float, seconds: float) 
     if judged is None:
         # The solver's row tolerance let through what rounding decides.
         raise PlanError(
-            "the integer program's choice breaks a limit by its rounding; change the budget a little"
+            "the integer program's choice breaks a limit by rounding alone; change the budget a bit"
         )
     bound = max(judged.value, -result.bound * unit)
     if result.status == "optimal":

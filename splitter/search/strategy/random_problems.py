@@ -60,6 +60,9 @@ def random_goal(rng: Random) -> Goal:
     kind = rng.randrange(3)
     if kind == 0:
         return Goal(budget_s=rng.uniform(3.0, 12.0), period=period, most_cuts=cuts)
+    if rng.random() < 0.2:
+        excluded = tuple(tuple(rng.randrange(2) for _ in range(4)) for _ in range(3))
+        return Goal(budget_s=rng.uniform(3.0, 12.0), excluded=excluded)
     if kind == 1:
         return Goal(price_per_s=rng.uniform(0.05, 1.0), period=period, most_cuts=cuts)
     return Goal(weight=0.0, price_per_s=1.0, least_accuracy=rng.uniform(-1, 2), period=period)

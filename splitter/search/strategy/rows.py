@@ -236,6 +236,16 @@ class JointModel:
         ]
         self.milp.at_least({ONE: float(self.goal.most_cuts)}, combine(*crossing))
 
+    def add_excluded(self) -> None:
+        """None of the excluded architectures."""
+        vertex_of = self.problem.vertex_of
+        for architecture in self.goal.excluded:
+            taken = [
+                (self.chosen(vertex_of[slot]).get(choice, {}), 1.0)
+                for slot, choice in enumerate(architecture)
+            ]
+            self.milp.at_least({ONE: float(len(architecture) - 1)}, combine(*taken))
+
     def accuracy(self) -> Terms:
         """The estimate, linear in x and the products of pairs."""
         model, vertex_of = self.problem.accuracy, self.problem.vertex_of

@@ -1,0 +1,1 @@
+"""The whole way from a search space and devices to a running bundle."""
