@@ -218,15 +218,18 @@ class Search:
         )
         return network.eval()
 
-    def measured(self, architecture: Architecture) -> float:
-        """Accuracy on images held in after fine-tuning; kept."""
+    def measured(self, architecture: Architecture, part: str = "held_in") -> float:
+        """Accuracy on images ``held_in`` or ``test`` after fine-tuning; kept."""
         name = "candidate-" + "-".join(map(str, architecture))
 
         def make() -> Any:
             network = self.tuned(architecture, self.settings.tune_epochs, _TUNE_RATE, name)
-            return network_accuracy(network, self.data.held_in)
+            return {
+                "held_in": network_accuracy(network, self.data.held_in),
+                "test": network_accuracy(network, self.data.test),
+            }
 
-        return float(self.workspace.kept(name, make))
+        return float(self.workspace.kept(name, make)[part])
 
     @cached_property
     def tried(self) -> tuple[tuple[Answer, float], ...]:
