@@ -21,6 +21,7 @@ from splitter.partitioning.contest import Contest, contest
 from splitter.partitioning.pareto import POINTS, Front, pareto_front
 from splitter.plan import Objective, Plan
 from splitter.program import Program
+from splitter.stored import DECODE_AT_LOAD, Decoding
 from splitter.topology import Constraints, Device, Topology
 from splitter.topology_file import load_topology
 
@@ -164,12 +165,14 @@ def compile(
     tolerance: float = TOLERANCE,
     progress: Progress = _silent,
     tuned: bool = True,
+    decoding: Decoding = DECODE_AT_LOAD,
 ) -> Bundle:
     """Compile ``program`` as ``plan`` says: one native program per device, as a bundle at ``path``.
 
     The bundle appears only after its nodes gave the unsplit model's answer within ``tolerance``,
     relative to the largest magnitude of each output. Layers are computed in the ways that `tune`
-    found fastest on devices like theirs, unless ``tuned`` is false.
+    found fastest on devices like theirs, unless ``tuned`` is false. Compressed constants are stored
+    compressed; ``decoding`` says for each device when they become floats.
 
     Raises:
         PlanError: the plan is not one for this program and topology.
@@ -179,7 +182,11 @@ def compile(
     where = topology if isinstance(topology, Topology) else load_topology(topology)
     _check_plan(program.graph, plan, where)
     built = build_bundle(
-        program, plan, where, Path(path), tolerance=tolerance, progress=progress, tuned=tuned
+        *(program, plan, where, Path(path)),
+        tolerance=tolerance,
+        progress=progress,
+        tuned=tuned,
+        decoding=decoding,
     )
     return Bundle.open(built.path, verify=False)
 

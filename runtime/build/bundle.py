@@ -28,6 +28,7 @@ from splitter.plan import Plan, plan_to_dict
 from splitter.program import Program
 from splitter.report.plan_report import plan_text
 from splitter.schedule import NodeSchedule, host_ports, node_schedules
+from splitter.stored import DECODE_AT_LOAD, Decoding
 from splitter.topology import Topology
 from splitter.topology_file import save_topology
 
@@ -56,11 +57,13 @@ def build_bundle(
     tolerance: float = TOLERANCE,
     progress: Progress = lambda done, total, what: None,
     tuned: bool = True,
+    decoding: Decoding = DECODE_AT_LOAD,
 ) -> BuildResult:
     """Compile ``program`` as ``plan`` says and put the bundle at ``path``.
 
     The bundle appears only after its nodes have given the unsplit model's answer. Unless ``tuned``
     is false, layers are computed in the ways that were measured fastest on devices like theirs.
+    Compressed constants are stored compressed, and become floats when ``decoding`` says.
 
     Raises:
         UsageError: the tolerance is no number of 0 or more.
@@ -72,7 +75,7 @@ def build_bundle(
     if not 0 <= tolerance < math.inf:
         raise UsageError(f"the tolerance is {tolerance:g}; give 0 or more")
     with _staging(path) as folder:
-        nodes = _write(folder, program, plan, topology, tolerance, progress, tuned)
+        nodes = _write(folder, program, plan, topology, tolerance, progress, tuned, decoding)
         gate = check_equivalence(folder, program, tolerance)
         _publish(folder, path)
     return BuildResult(path, nodes, gate)
@@ -86,6 +89,7 @@ def _write(
     tolerance: float,
     progress: Progress,
     tuned: bool,
+    decoding: Decoding,
 ) -> tuple[BuiltNode, ...]:
     # How long the solver took is no property of the plan; equal inputs give equal bytes.
     plan = replace(plan, proof=replace(plan.proof, solve_s=0.0))
@@ -102,7 +106,8 @@ def _write(
         place = folder / "nodes" / device.name
         choices = TuningDatabase().choices(device) if tuned else NO_CHOICES
         built = build_node(
-            program, schedule, device, place, bundle_id, plan.slots, progress, choices
+            *(program, schedule, device, place, bundle_id, plan.slots, progress, choices),
+            decode=decoding.of(device.name),
         )
         nodes.append(built)
         _write_peers(place / "peers.toml", graph, topology, schedule)
@@ -118,6 +123,8 @@ def _bundle_id(folder: Path, program: Program) -> bytes:
         digest.update((folder / name).read_bytes())
     for name in program.graph.weight_bytes:
         digest.update(name.encode() + program.constant(name).numpy().tobytes())
+        if name in program.compressed:
+            digest.update(program.compressed[name].pack())
     return digest.digest()
 
 
@@ -194,6 +201,7 @@ def _node_dict(node: BuiltNode) -> dict[str, Any]:
         "slot_bytes": node.slot_bytes,
         "arena_bytes": node.arena_bytes,
         "weights_bytes": node.weights_bytes,
+        "decoded_bytes": node.decoded_bytes,
         "program_bytes": node.program_bytes,
         "kernel_bytes": max(0, node.program_bytes - node.bare_program_bytes),
     }

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from runtime.build.kernels import Kernel
 from runtime.build.lower import KernelOperand
-from runtime.build.weights import WeightsFile
+from runtime.build.lower.packing import WINOGRAD
+from runtime.build.weights import Decode, WeightKey, WeightsFile
 from splitter.graph import Graph
 from splitter.memory import MemoryLayout, scratch_name
 from splitter.schedule import NodeSchedule
@@ -62,12 +63,19 @@ class _Tensors:
     def of_operand(self, operand: KernelOperand) -> int:
         if operand.role != "weight":
             return self.of_tensor(operand.name, operand.shape)
-        offset = self.source.weights.offsets[operand.name, operand.packing]
+        key = WeightKey(operand.name, operand.packing, operand.part)
+        storage, offset = self._place_of(key)
         size = _DTYPE[operand.dtype][1] // 8
         for extent in operand.shape:
             size *= extent
         label = f"{operand.name}@{offset}"
-        return self._add("STORAGE_WEIGHTS", label, operand.shape, operand.dtype, offset, size)
+        return self._add(storage, label, operand.shape, operand.dtype, offset, size)
+
+    def _place_of(self, key: WeightKey) -> tuple[str, int]:
+        if key in self.source.weights.offsets:
+            return "STORAGE_WEIGHTS", self.source.weights.offsets[key]
+        targets = {decode.key: decode.target for decode in self.source.weights.decodes}
+        return "STORAGE_DECODED", targets[key]
 
     def _add(
         self, storage: str, name: str, shape: tuple[int, ...], dtype: str, offset: int, size: int
@@ -98,6 +106,7 @@ def emit_tables(source: NodeSource) -> str:
         "stages": ("NodeStage", stages),
         "receives": ("NodeReceive", receives),
         "sends": ("NodeSend", sends),
+        "decodes": ("NodeDecode", [_decode(decode) for decode in source.weights.decodes]),
         "peers": ("char *const", peers),
     }
     filled = {name: (kind, rows) for name, (kind, rows) in arrays.items() if rows}
@@ -177,6 +186,22 @@ def _stages(source: NodeSource) -> list[str]:
     return rows
 
 
+def _decode(decode: Decode) -> str:
+    encoded, packing = decode.encoded, decode.key.packing
+    places = ", ".join(f"{decode.offsets.get(p, 0)}u" for p in ("codes", "values", "scale"))
+    view = ", ".join(map(str, encoded.view))
+    factors = f"{encoded.place.run}, {encoded.place.count if encoded.scale.size else 0}"
+    transform = "NULL, 0, 0, 0"
+    if packing is not None and packing.winograd:
+        taps = packing.winograd + 2
+        numbers = ", ".join(repr(float(x)) for row in WINOGRAD[packing.winograd] for x in row)
+        matrix = f"(const double[]){{{numbers}}}"
+        transform = f"{matrix}, {taps}, {decode.shape[1]}, {packing.block}"
+    return (
+        f"{{{places}, {decode.target}u, {encoded.encoding.bits}, {view}, {factors}, {transform}}}"
+    )
+
+
 def _indices(values: Iterable[int]) -> str:
     listed = ", ".join(map(str, values))
     return f"(const uint32_t[]){{{listed}}}" if listed else "NULL"
@@ -192,6 +217,7 @@ def _node_tables(source: NodeSource, counts: Mapping[str, int]) -> list[str]:
         f"    .bundle_id = {{{identity}}},",
         f"    .weights_bytes = {weights.bytes}u,",
         f"    .weights_xxh64 = {weights.xxh64}u,",
+        f"    .decoded_bytes = {weights.decoded_bytes}u,",
         f"    .slot_bytes = {layout.slot_bytes}u,",
         f"    .arena_bytes = {layout.arena_bytes}u,",
         f"    .slots = {source.slots},",

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,8 @@ import tvm_ffi
 from runtime.build.generate import generate
 from runtime.build.lower import KernelOperand, LoweredLayer, lower_layer
 from runtime.build.lower.choice import Choice
+from runtime.build.lower.encoding import Encoding
+from runtime.build.lower.layer import NO_ENCODINGS, Encodings
 from runtime.build.lower.packing import Packing
 from runtime.build.machine import Machine
 from runtime.build.schedule import schedule
@@ -70,8 +72,11 @@ def compile_layers(
     machine: Machine,
     progress: Progress = lambda done, total, what: None,
     choices: Choices = NO_CHOICES,
+    encodings: Encodings = NO_ENCODINGS,
 ) -> Mapping[str, Kernel]:
     """The kernel of each layer by layer name; equal layers share one object.
+
+    Constants named in ``encodings`` are decoded in the kernels that read them block by block.
 
     Raises:
         ModelError: a choice is not one for its layer and machine.
@@ -81,7 +86,8 @@ def compile_layers(
     found: dict[str, Kernel] = {}
     for done, layer in enumerate(listed):
         progress(done, len(listed), layer.name)
-        found[layer.name] = compile_layer(program, layer, machine, choices.get(layer.signature))
+        choice = choices.get(layer.signature)
+        found[layer.name] = compile_layer(program, layer, machine, choice, encodings)
     progress(len(listed), len(listed), "")
     return found
 
@@ -101,23 +107,35 @@ def compact_choices(program: Program, layers: Iterable[Layer], machine: Machine)
 
 
 def compile_layer(
-    program: Program, layer: Layer, machine: Machine, choice: Choice | None = None
+    program: Program,
+    layer: Layer,
+    machine: Machine,
+    choice: Choice | None = None,
+    encodings: Encodings = NO_ENCODINGS,
 ) -> Kernel:
     """The kernel of one layer, computed as ``choice`` says or as the cost model does."""
     folder = cache_directory() / "kernels" / f"{compiler_key()}-{machine.key}"
-    name = layer.signature if choice is None else f"{layer.signature}_{_short(choice)}"
+    forms = [encodings.get(weight) for weight in layer.weights]
+    if any(forms):
+        choice = None  # it was measured for a kernel that reads floats
+    name = "_".join([layer.signature, *(_short(x) for x in (choice, *_named(forms)) if x)])
     code, description = folder / f"{name}.o", folder / f"{name}.json"
     operands = _kept_operands(layer, code, description)
     if operands is None:
         folder.mkdir(parents=True, exist_ok=True)
-        lowered = lower_layer(program, layer, machine, choice)
-        _compile(lowered, machine, f"k_{name}", code, description)
+        lowered = lower_layer(program, layer, machine, choice, encodings)
+        _compile(lowered, layer, machine, f"k_{name}", code, description)
         operands = _read_operands(layer, json.loads(description.read_text()))
     return Kernel(f"__tvm_ffi_k_{name}", code, operands)
 
 
-def _short(choice: Choice) -> str:
-    return hashlib.sha256(str(choice).encode()).hexdigest()[:8]
+def _named(forms: Sequence[Encoding | None]) -> tuple[str, ...]:
+    """How a layer's constants are stored, as part of a name; nothing where all are floats."""
+    return (str(forms),) if any(forms) else ()
+
+
+def _short(value: object) -> str:
+    return hashlib.sha256(str(value).encode()).hexdigest()[:8]
 
 
 def _kept_operands(layer: Layer, code: Path, description: Path) -> tuple[KernelOperand, ...] | None:
@@ -131,10 +149,16 @@ def _kept_operands(layer: Layer, code: Path, description: Path) -> tuple[KernelO
 
 
 def _compile(
-    lowered: LoweredLayer, machine: Machine, symbol: str, code: Path, description: Path
+    lowered: LoweredLayer,
+    layer: Layer,
+    machine: Machine,
+    symbol: str,
+    code: Path,
+    description: Path,
 ) -> None:
     built = generate(schedule(lowered, machine), symbol, machine)
-    described = json.dumps([_operand_dict(operand) for operand in lowered.operands])
+    names = _operand_names(layer)
+    described = json.dumps([_operand_dict(o, names.index(o.name)) for o in lowered.operands])
     with tempfile.TemporaryDirectory(dir=code.parent) as scratch:
         at = Path(scratch)
         (at / "kernel.o").write_bytes(_object_code(built))
@@ -154,9 +178,15 @@ def _object_code(built: Any) -> bytes:
         os.close(file)
 
 
-def _operand_dict(operand: KernelOperand) -> dict[str, Any]:
+def _operand_names(layer: Layer) -> tuple[str, ...]:
+    return (*layer.inputs, *layer.weights, *layer.outputs)
+
+
+def _operand_dict(operand: KernelOperand, place: int) -> dict[str, Any]:
     return {
         "role": operand.role,
+        "place": place,
+        "part": operand.part,
         "shape": list(operand.shape),
         "dtype": operand.dtype,
         "packing": asdict(operand.packing) if operand.packing else None,
@@ -164,16 +194,17 @@ def _operand_dict(operand: KernelOperand) -> dict[str, Any]:
 
 
 def _read_operands(layer: Layer, described: list[dict[str, Any]]) -> tuple[KernelOperand, ...]:
-    names = (*layer.inputs, *layer.weights, *layer.outputs)
+    names = _operand_names(layer)
     return tuple(
         KernelOperand(
             role=item["role"],
-            name=name,
+            name=names[item["place"]],
+            part=item["part"],
             shape=tuple(item["shape"]),
             dtype=item["dtype"],
             packing=_packing(item["packing"]),
         )
-        for name, item in zip(names, described, strict=True)
+        for item in described
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.build.emit import NodeSource, emit_tables
+from runtime.build.encoding import kernel_encodings
 from runtime.build.kernels import (
     NO_CHOICES,
     Choices,
@@ -14,6 +15,7 @@ from runtime.build.kernels import (
     compact_choices,
     compile_layers,
 )
+from runtime.build.lower.layer import NO_ENCODINGS
 from runtime.build.machine import Machine, machine_of
 from runtime.build.toolchain import COMPILER_FLAGS, DEVICE_SOURCES, compiler_version, link_node
 from runtime.build.weights import WeightsFile, write_weights
@@ -23,6 +25,7 @@ from splitter.graph import Layer
 from splitter.memory import NODE_OVERHEAD_BYTES, MemoryLayout, plan_memory
 from splitter.program import Program
 from splitter.schedule import NodeSchedule
+from splitter.stored import Decode
 from splitter.topology import Device
 
 
@@ -36,6 +39,8 @@ class BuiltNode:
     slot_bytes: int
     arena_bytes: int
     weights_bytes: int
+    decoded_bytes: int
+    """Constants that the node decodes at start."""
     program_bytes: int
     """The executable: node program, kernels and tables."""
     bare_program_bytes: int
@@ -53,8 +58,11 @@ def build_node(
     slots: int,
     progress: Progress = lambda done, total, what: None,
     choices: Choices = NO_CHOICES,
+    decode: Decode = "load",
 ) -> BuiltNode:
     """Write ``node`` and ``weights.bin`` for ``device`` into ``folder``.
+
+    Compressed constants are stored compressed; ``decode`` says when they become floats.
 
     Raises:
         ModelError: a choice is not one for its layer and machine.
@@ -66,8 +74,9 @@ def build_node(
     layers = [program.graph.by_name[name] for name in schedule.layers]
     layout = plan_memory(program.graph, schedule)
     machine = machine_of(device)
+    encodings = kernel_encodings(program) if decode == "kernel" else NO_ENCODINGS
     for ways in _ever_smaller(program, layers, machine, choices):
-        kernels = compile_layers(program, layers, machine, progress, ways)
+        kernels = compile_layers(program, layers, machine, progress, ways, encodings)
         weights = write_weights(
             folder / "weights.bin", program, kernels.values(), bundle_id, device.name
         )
@@ -97,6 +106,7 @@ def build_node(
         slot_bytes=layout.slot_bytes,
         arena_bytes=layout.arena_bytes,
         weights_bytes=weights.bytes,
+        decoded_bytes=weights.decoded_bytes,
         program_bytes=(folder / "node").stat().st_size,
         bare_program_bytes=_bare_program_bytes(device.card.processor),
         tuned_layers=tuned,
@@ -116,13 +126,17 @@ def _ever_smaller(
 def memory_fault(device: Device, layout: MemoryLayout, weights: WeightsFile, slots: int) -> str:
     """Why the node as built does not fit its device; empty when it does."""
     activations = layout.activation_bytes(slots)
-    need = weights.bytes + activations + NODE_OVERHEAD_BYTES
+    need = weights.bytes + weights.decoded_bytes + activations + NODE_OVERHEAD_BYTES
     if need <= device.memory_bytes:
         return ""
+    decoded, remedy = "", "raise its memory_mb or lower --slots"
+    if weights.decoded_bytes:
+        decoded = f"{weights.decoded_bytes / 1e6:.2f} MB of decoded ones, "
+        remedy = f"raise its memory_mb, lower --slots, or try --decode {device.name}=kernel"
     return (
         f"the node for {device.name} needs {need / 1e6:.2f} MB ({weights.bytes / 1e6:.2f} MB "
-        f"of packed weights, {activations / 1e6:.2f} MB of activations) but may use "
-        f"{device.memory_bytes / 1e6:.2f} MB; raise its memory_mb or lower --slots"
+        f"of packed weights, {decoded}{activations / 1e6:.2f} MB of activations) but may use "
+        f"{device.memory_bytes / 1e6:.2f} MB; {remedy}"
     )
 
 

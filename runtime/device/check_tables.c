@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "decode.h"
 #include "fail.h"
 #include "tables.h"
 
@@ -17,6 +18,7 @@ static uint64_t storage_bytes(uint8_t storage) {
     case STORAGE_WEIGHTS: return node_tables.weights_bytes;
     case STORAGE_SLOT: return node_tables.slot_bytes;
     case STORAGE_ARENA: return node_tables.arena_bytes;
+    case STORAGE_DECODED: return node_tables.decoded_bytes;
     default: return 0;
   }
 }
@@ -35,12 +37,52 @@ static bool tensor_size_holds(const NodeTensor *tensor) {
 static void check_tensor(uint32_t index) {
   const NodeTensor *tensor = &node_tables.tensors[index];
   uint64_t limit = storage_bytes(tensor->storage);
-  require(tensor->storage <= STORAGE_ARENA, "storage of tensor", index);
+  require(tensor->storage <= STORAGE_DECODED, "storage of tensor", index);
   require(tensor->offset % 64 == 0, "alignment of tensor", index);
   require(tensor->bytes <= limit && tensor->offset <= limit - tensor->bytes, "place of tensor",
           index);
   require(tensor->ndim == 0 || tensor->shape != NULL, "shape of tensor", index);
   require(tensor_size_holds(tensor), "size of tensor", index);
+}
+
+/* Whether `count` elements of `size` bytes at `offset` lie within `limit` bytes. */
+static bool fits(uint64_t offset, uint64_t count, uint64_t size, uint64_t limit) {
+  return offset % 64 == 0 && offset <= limit && count <= (limit - offset) / size;
+}
+
+/* Their product, or a number that fits nowhere. */
+static uint64_t product(uint64_t a, uint64_t b) {
+  return b > 0 && a > UINT64_MAX / b ? UINT64_MAX : a * b;
+}
+
+static void check_transform(const NodeDecode *decode, uint32_t index) {
+  uint64_t kernel = product(decode->inner, 9);
+  require((decode->taps == 4 || decode->taps == 6) && decode->block > 0 && kernel > 0 &&
+              decode->rows % kernel == 0 && decode->outer == 1 && decode->lanes == 1,
+          "transform of decode", index);
+  uint64_t blocks = (decode->rows / kernel + decode->block - 1) / decode->block;
+  uint64_t count = product(product(blocks, decode->block),
+                           product(decode->inner, (uint64_t)decode->taps * decode->taps));
+  require(fits(decode->target, count, sizeof(float), node_tables.decoded_bytes),
+          "target of decode", index);
+}
+
+static void check_decode(uint32_t index) {
+  const NodeDecode *decode = &node_tables.decodes[index];
+  require(decode->bits <= 8, "bits of decode", index);
+  uint32_t group = decode_group(decode->bits), planes = decode_planes(decode->bits);
+  uint64_t groups = decode->rows / group + (decode->rows % group > 0);
+  uint64_t limit = node_tables.weights_bytes, values = decode->bits == 0 ? 3 : 1u << decode->bits;
+  uint64_t codes = product(product(decode->outer, groups), product(decode->lanes, planes));
+  require(fits(decode->codes, codes, 1, limit), "codes of decode", index);
+  require(fits(decode->values, values, sizeof(float), limit), "values of decode", index);
+  uint64_t factors = product(decode->scale_count, decode->lanes);
+  require(decode->scale_count == 0 || (decode->scale_run > 0 &&
+              fits(decode->scale, factors, sizeof(float), limit)), "scale of decode", index);
+  uint64_t count = product(product(decode->outer, decode->rows), decode->lanes);
+  if (decode->matrix != NULL) check_transform(decode, index);
+  else require(fits(decode->target, count, sizeof(float), node_tables.decoded_bytes),
+               "target of decode", index);
 }
 
 static void check_call(uint32_t index) {
@@ -90,6 +132,7 @@ void check_tables(void) {
   for (uint32_t i = 0; i < node_tables.peer_count; i++)
     require(strlen(node_tables.peers[i]) < NODE_NAME_BYTES, "name of peer", i);
   for (uint32_t i = 0; i < node_tables.tensor_count; i++) check_tensor(i);
+  for (uint32_t i = 0; i < node_tables.decode_count; i++) check_decode(i);
   for (uint32_t i = 0; i < node_tables.call_count; i++) check_call(i);
   for (uint32_t i = 0; i < node_tables.stage_count; i++) check_stage(i);
   for (uint32_t i = 0; i < node_tables.receive_count; i++) check_receive(i);

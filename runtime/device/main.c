@@ -15,8 +15,10 @@
 static void describe(uint32_t threads) {
   say("node=%s\nbundle_id=", node_tables.node);
   for (size_t i = 0; i < NODE_BUNDLE_ID_BYTES; i++) say("%02x", node_tables.bundle_id[i]);
-  say("\nweights_bytes=%" PRIu64 "\nslot_bytes=%" PRIu64 "\narena_bytes=%" PRIu64 "\n",
-      node_tables.weights_bytes, node_tables.slot_bytes, node_tables.arena_bytes);
+  say("\nweights_bytes=%" PRIu64 "\ndecoded_bytes=%" PRIu64 "\n", node_tables.weights_bytes,
+      node_tables.decoded_bytes);
+  say("slot_bytes=%" PRIu64 "\narena_bytes=%" PRIu64 "\n", node_tables.slot_bytes,
+      node_tables.arena_bytes);
   say("slots=%" PRIu32 "\nthreads=%" PRIu32 "\ncalls=%" PRIu32 "\nstages=%" PRIu32 "\n",
       node_tables.slots, threads, node_tables.call_count, node_tables.stage_count);
 }

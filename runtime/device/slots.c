@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "decode.h"
 #include "memory.h"
 #include "send.h"
 #include "serve.h"
@@ -58,7 +59,7 @@ static void start_request(Slot *slot, uint64_t request) {
 }
 
 /* Indexed by enum NodeStorage. */
-static void start_slot(Slot *slot, unsigned char *const bases[3]) {
+static void start_slot(Slot *slot, unsigned char *const bases[4]) {
   slot->arrived = memory_array(node_tables.receive_count, sizeof *slot->arrived);
   slot->tensors = memory_array(node_tables.tensor_count, sizeof *slot->tensors);
   slot->args = memory_array(state.first_arg[node_tables.call_count], sizeof *slot->args);
@@ -73,9 +74,10 @@ void slots_start(const unsigned char *weights) {
   state.first_arg = memory_array((size_t)node_tables.call_count + 1, sizeof *state.first_arg);
   for (uint32_t i = 0; i < node_tables.call_count; i++)
     state.first_arg[i + 1] = state.first_arg[i] + node_tables.calls[i].arg_count;
-  unsigned char *bases[3] = {
+  unsigned char *bases[4] = {
       [STORAGE_WEIGHTS] = (unsigned char *)(uintptr_t)weights, /* mapped read-only */
       [STORAGE_ARENA] = memory_pages(node_tables.arena_bytes, "the arena"),
+      [STORAGE_DECODED] = decode_weights(weights),
   };
   state.arena = bases[STORAGE_ARENA];
   for (uint32_t i = 0; i < node_tables.slots; i++) {

@@ -10,7 +10,7 @@
 
 #include "kernel_abi.h"  // defines: KernelArg, KernelTensor, KernelFunction
 
-#define NODE_TABLES_VERSION 1
+#define NODE_TABLES_VERSION 2
 #define NODE_NAME_BYTES 64    /* longest device name on the wire, terminator included */
 #define NODE_BUNDLE_ID_BYTES 32
 
@@ -18,6 +18,7 @@ enum NodeStorage {
   STORAGE_WEIGHTS = 0, /* read-only, in the mapped weights file, shared by all requests */
   STORAGE_SLOT = 1,    /* one copy per request in flight: received, sent, or kept between stages */
   STORAGE_ARENA = 2,   /* one copy: lives within one stage, which runs for one request at a time */
+  STORAGE_DECODED = 3, /* compressed constants, made floats at start, shared by all requests */
 };
 
 typedef struct {
@@ -30,6 +31,22 @@ typedef struct {
   uint64_t offset;      /* bytes from the start of its storage, a multiple of 64 */
   uint64_t bytes;
 } NodeTensor;
+
+/* A compressed constant in the weights file, seen as [outer, rows, lanes]: element (o, r, l) is
+ * values[code], times factor l + lanes * ((o * rows + r) / scale_run % scale_count) if there are
+ * factors. `lanes` codes lie side by side; see runtime/build/encoding.py for how rows are packed. */
+typedef struct {
+  uint64_t codes, values, scale; /* bytes from the start of the weights file, multiples of 64 */
+  uint64_t target;               /* bytes from the start of the decoded constants, as well */
+  uint32_t bits;                 /* of a code, up to 8; 0: ternary digits, five to a byte */
+  uint64_t outer, rows, lanes;
+  uint64_t scale_run, scale_count; /* scale_count 0: no factors */
+  /* For 3x3 kernels that are wanted transformed, [taps, taps, blocks, inner, block]; then outer
+   * and lanes are 1. matrix is [taps][3], or NULL. */
+  const double *matrix;
+  uint32_t taps;
+  uint64_t inner, block;
+} NodeDecode;
 
 typedef struct {
   KernelFunction kernel;
@@ -74,6 +91,7 @@ typedef struct {
 
   uint64_t weights_bytes;  /* size of the whole weights file, header included */
   uint64_t weights_xxh64;  /* XXH64, seed 0, of the whole weights file */
+  uint64_t decoded_bytes;  /* of the constants that are decoded at start */
   uint64_t slot_bytes;     /* of one request slot */
   uint64_t arena_bytes;
   uint32_t slots;          /* requests in flight; the same on every node of a bundle */
@@ -84,8 +102,10 @@ typedef struct {
   const NodeStage *stages;
   const NodeReceive *receives;
   const NodeSend *sends;
+  const NodeDecode *decodes;
   const char *const *peers; /* device names, or "host" for the program that feeds and collects */
-  uint32_t tensor_count, call_count, stage_count, receive_count, send_count, peer_count;
+  uint32_t tensor_count, call_count, stage_count, receive_count, send_count;
+  uint32_t decode_count, peer_count;
   const char *cpu_features; /* space-separated x86 features the kernels need ("avx2 fma"), or "" */
 } NodeTables;
 

@@ -12,7 +12,7 @@ from splitter.errors import BundleError
 from splitter.graph import DTYPE_BYTES, Tensor
 from splitter.topology import PROCESSORS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The bundle format that this program reads."""
 MANIFEST = "manifest.json"
 
@@ -45,6 +45,8 @@ class NodeFacts:
     arena_bytes: _Size
     weights_bytes: _Size
     """Size of the whole weights file."""
+    decoded_bytes: _Size
+    """Compressed constants as floats, which the node makes of them at start."""
     program_bytes: _Size
     """Size of the executable."""
     kernel_bytes: _Size

@@ -250,7 +250,7 @@ def _memory(bundle: Bundle, traces: Mapping[str, NodeTrace]) -> tuple[NodeMemory
         found.append(
             NodeMemory(
                 device=device,
-                planned_bytes=node.weights_bytes + activations + PROGRAM_BYTES,
+                planned_bytes=node.weights_bytes + node.decoded_bytes + activations + PROGRAM_BYTES,
                 limit_bytes=bundle.topology.by_name[device].memory_bytes,
                 measured_bytes=None if emulated else peak_bytes,
                 emulated=emulated,

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from splitter.cli import options
 from splitter.cli.console import err, out, print_json, progress
+from splitter.cli.decoding import DecodeAt, parse_decoding
 from splitter.cli.plan import load_model, make_plan
 from splitter.cli.tune import Tune, TuneOn, Untuned, check_options, parse_places, tune_first
 from splitter.plan import plan_to_dict
@@ -41,6 +42,7 @@ def compile_command(
     tune: Tune = None,
     tune_on: TuneOn = None,
     untuned: Untuned = False,
+    decode: DecodeAt = None,
     json: options.Json = False,
 ) -> None:
     """Plan, compile one native program per device, and check them against the unsplit model.
@@ -50,7 +52,10 @@ def compile_command(
     places = parse_places(tune_on)
     check_options(tune, places, untuned)
     where = load_topology(topology)
-    program = load_model(model, input_shape)
+    from splitter.stored import stored_program
+
+    decoding = parse_decoding(decode, where)
+    program = stored_program(load_model(model, input_shape), decoding)
     made = make_plan(
         program,
         where,
@@ -71,6 +76,7 @@ def compile_command(
             tolerance=tolerance,
             progress=report,
             tuned=not untuned,
+            decoding=decoding,
         )
     if not built.gate.ran:
         err.print(f"[yellow]warning:[/] the bundle was {built.gate.reason}")
@@ -101,6 +107,7 @@ def _facts(built: Any) -> dict[str, Any]:
                 "processor": node.processor,
                 "program_bytes": node.program_bytes,
                 "weights_bytes": node.weights_bytes,
+                "decoded_bytes": node.decoded_bytes,
                 "slot_bytes": node.slot_bytes,
                 "arena_bytes": node.arena_bytes,
                 "tuned_layers": node.tuned_layers,
@@ -120,7 +127,9 @@ def _nodes_table(built: Any) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("node")
     table.add_column("processor")
-    for heading in ("program KB", "of it kernels KB", "weights MB", "slot KB", "arena KB"):
+    decodes = any(node.decoded_bytes for node in built.nodes)
+    headings = ["program KB", "of it kernels KB", "weights MB", "slot KB", "arena KB"]
+    for heading in [*headings, *(["decoded at start MB"] if decodes else [])]:
         table.add_column(heading, justify="right")
     for node in built.nodes:
         table.add_row(
@@ -131,5 +140,6 @@ def _nodes_table(built: Any) -> Table:
             f"{node.weights_bytes / 1e6:.2f}",
             f"{node.slot_bytes / 1e3:.1f}",
             f"{node.arena_bytes / 1e3:.1f}",
+            *([f"{node.decoded_bytes / 1e6:.2f}"] if decodes else []),
         )
     return table

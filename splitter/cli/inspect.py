@@ -11,7 +11,7 @@ from rich.table import Table
 from splitter.cli import options
 from splitter.cli.console import out, print_json
 from splitter.cli.plan import load_model
-from splitter.graph import Graph
+from splitter.graph import Graph, Layer
 from splitter.memory import NODE_OVERHEAD_BYTES
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def inspect_command(
     if Path(target).is_dir():
         _inspect_bundle(Path(target), json)
     else:
-        _inspect_model(load_model(target, input_shape).graph, json)
+        from splitter.stored import packed_bytes
+
+        program = load_model(target, input_shape)
+        _inspect_model(program.graph, packed_bytes(program), json)
 
 
 def _inspect_bundle(path: Path, as_json: bool) -> None:
@@ -63,7 +66,9 @@ def _node_facts(bundle: "Bundle") -> dict[str, dict[str, Any]]:
             "kernel_bytes": node.kernel_bytes,
             "weights_bytes": node.weights_bytes,
             "activation_bytes": slots * node.slot_bytes + node.arena_bytes,
+            "decoded_bytes": node.decoded_bytes,
             "planned_memory_bytes": node.weights_bytes
+            + node.decoded_bytes
             + slots * node.slot_bytes
             + node.arena_bytes
             + NODE_OVERHEAD_BYTES,
@@ -77,7 +82,10 @@ def _bundle_table(nodes: dict[str, dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("node")
     table.add_column("processor")
-    headings = ("program KB", "kernels KB", "weights MB", "activations MB", "memory MB", "of MB")
+    headings = ["program KB", "kernels KB", "weights MB", "activations MB", "memory MB", "of MB"]
+    decodes = any(node["decoded_bytes"] for node in nodes.values())
+    if decodes:
+        headings.insert(3, "decoded MB")
     for heading in headings:
         table.add_column(heading, justify="right")
     for device, node in nodes.items():
@@ -87,6 +95,7 @@ def _bundle_table(nodes: dict[str, dict[str, Any]]) -> Table:
             f"{node['node_program_bytes'] / 1e3:.1f}",
             f"{node['kernel_bytes'] / 1e3:.1f}",
             f"{node['weights_bytes'] / 1e6:.2f}",
+            *([f"{node['decoded_bytes'] / 1e6:.2f}"] if decodes else []),
             f"{node['activation_bytes'] / 1e6:.2f}",
             f"{node['planned_memory_bytes'] / 1e6:.2f}",
             f"{node['memory_limit_bytes'] / 1e6:.2f}",
@@ -94,16 +103,19 @@ def _bundle_table(nodes: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def _inspect_model(graph: Graph, as_json: bool) -> None:
+def _inspect_model(graph: Graph, packed: dict[str, int], as_json: bool) -> None:
     if as_json:
-        print_json(graph.to_dict())
+        print_json({**graph.to_dict(), "packed_bytes": packed})
         return
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=escape(str(graph)), title_justify="left"
     )
     table.add_column("layer")
     table.add_column("kind")
-    for heading in ("MMACs", "weights KB", "output KB", "scratch KB"):
+    headings = ["MMACs", "weights KB", "output KB", "scratch KB"]
+    if packed:
+        headings.insert(2, "stored KB")
+    for heading in headings:
         table.add_column(heading, justify="right")
     table.add_column("output")
     for layer in graph.layers:
@@ -113,8 +125,17 @@ def _inspect_model(graph: Graph, as_json: bool) -> None:
             layer.kind,
             f"{layer.macs / 1e6:.2f}" if layer.macs else "",
             f"{graph.layer_weight_bytes(layer) / 1e3:.1f}" if layer.weights else "",
+            *([_stored_kb(graph, layer, packed)] if packed else []),
             f"{sum(tensor.bytes for tensor in made) / 1e3:.1f}",
             f"{layer.scratch_bytes / 1e3:.1f}" if layer.scratch_bytes else "",
             ", ".join("x".join(map(str, tensor.shape)) for tensor in made),
         )
     out.print(table)
+
+
+def _stored_kb(graph: Graph, layer: Layer, packed: dict[str, int]) -> str:
+    """What the layer's constants take in a weights file; nothing where none are compressed."""
+    if not any(weight in packed for weight in layer.weights):
+        return ""
+    size = sum(packed.get(weight, graph.weight_bytes[weight]) for weight in layer.weights)
+    return f"{size / 1e3:.1f}"

@@ -59,7 +59,9 @@ def blocked_planes(
             name=f"{name}_blocked",
         )
     channels_in = int(axes[0].dom.extent)
-    ctx.anchor = Anchor(f"{name}_blocked", 1, len(shape) - 1, tile, channels_in, ctx.order)
+    ctx.anchor = Anchor(
+        *(f"{name}_blocked", 1, len(shape) - 1, tile, channels_in, ctx.order), decoded=ctx.decoded
+    )
 
     def unblocked(n: Expr, f: Expr, *x: Expr) -> Expr:
         fo, fi = tirx.floordiv(f, block), tirx.floormod(f, block)
@@ -108,6 +110,7 @@ def blocked_rows(
         tile,
         int(depth.dom.extent),
         ctx.order,
+        decoded=ctx.decoded,
     )
     return te.compute(
         tuple(shape),

@@ -1,6 +1,6 @@
 """What an operator's lowering is given and may ask for."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -11,6 +11,8 @@ from tvm import te, tirx
 from tvm.ir import Expr
 
 from runtime.build.lower.choice import Choice, Offer, Order
+from runtime.build.lower.decoded import Decoded, can_decode, decoded_weight
+from runtime.build.lower.encoding import Encoding, Part
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
 from runtime.build.lower.tile import Tile, ranked_tiles
@@ -44,6 +46,8 @@ class Anchor:
     """Output tile of a Winograd convolution; 0 for other products."""
     strip: int = 0
     """Rows of Winograd tiles that are computed together; 0 where it is the whole image."""
+    decoded: Decoded | None = None
+    """The weight that the kernel decodes as it goes; None where it reads floats."""
 
 
 @dataclass
@@ -53,6 +57,11 @@ class Context:
     machine: Machine
     values: dict[fx.Node, te.Tensor] = field(default_factory=dict)
     packings: dict[fx.Node, Packing] = field(default_factory=dict)
+    encodings: dict[fx.Node, Encoding] = field(default_factory=dict)
+    """Constants that the kernel shall decode, if it reads them block by block."""
+    parts: dict[fx.Node, Mapping[Part, te.Tensor]] = field(default_factory=dict)
+    """What of these it reads."""
+    decoded: Decoded | None = None
     anchor: Anchor | None = None
     wanted: Choice | None = None
     """The way in which the layer shall be computed; None leaves it to the cost model."""
@@ -65,6 +74,8 @@ class Context:
         """What is wanted if it is on offer, else what costs least. A layer has one such decision;
         a second one is left to the cost model.
         """
+        if self.encodings:
+            offers = [offer for offer in offers if can_decode(offer.choice)]
         ranked = tuple(sorted(offers, key=lambda offer: offer.cost))
         first, self.offers = not self.offers, self.offers or ranked
         wanted = [o.choice for o in ranked if first and o.choice == self.wanted]
@@ -92,6 +103,11 @@ class Context:
         assert isinstance(value, fx.Node)
         shape = packing.shape(tuple(value.meta["val"].shape))
         self.packings[value] = packing
+        if value in self.encodings:
+            self.decoded, self.parts[value] = decoded_weight(
+                safe_name(value.name), self.encodings[value], shape
+            )
+            return self.decoded.read(shape)
         self.values[value] = te.placeholder(shape, type_of(self.tensor(value)), name=value.name)
         return self.values[value]
 

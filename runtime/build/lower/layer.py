@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import tvm
@@ -20,6 +21,7 @@ from runtime.build.lower import (
 from runtime.build.lower.choice import Choice, Offer
 from runtime.build.lower.collapse import collapse_axes
 from runtime.build.lower.context import Anchor, Context, Converter, compute, dtype_of
+from runtime.build.lower.encoding import Encoding, Part
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
 from runtime.build.machine import Machine
@@ -28,6 +30,10 @@ from splitter.graph import Layer
 from splitter.program import Program
 from splitter.tracing.arguments import operator_name, shape_of
 from splitter.tracing.operators import is_view
+
+Encodings = Mapping[str, Encoding]
+"""By the constant's name."""
+NO_ENCODINGS: Encodings = MappingProxyType({})
 
 _CONVERTERS: Mapping[str, Converter] = {
     **elementwise.CONVERTERS,
@@ -56,6 +62,8 @@ class KernelOperand:
     """As the kernel sees it; a view of the tensor's own shape, or the packed shape."""
     dtype: str
     packing: Packing | None = None
+    part: Part | None = None
+    """Of a constant that the kernel decodes, what this is; None for floats."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +78,15 @@ class LoweredLayer:
 
 
 def lower_layer(
-    program: Program, layer: Layer, machine: Machine, choice: Choice | None = None
+    program: Program,
+    layer: Layer,
+    machine: Machine,
+    choice: Choice | None = None,
+    encodings: Encodings = NO_ENCODINGS,
 ) -> LoweredLayer:
     """The TIR function of ``layer``, computed as ``choice`` says or as the cost model does.
+
+    Constants named in ``encodings`` are decoded by the kernel where it reads them block by block.
 
     Raises:
         ModelError: the choice is not one for this layer and machine.
@@ -83,6 +97,12 @@ def lower_layer(
     placeholders = [n for n in module.graph.nodes if n.op == "placeholder"]
     ctx = Context(machine, wanted=choice)
     aliases = _bind(ctx, placeholders, len(layer.inputs))
+    constants = zip(layer.weights, placeholders[len(layer.inputs) :], strict=True)
+    ctx.encodings = {
+        node: encodings[name]
+        for name, node in constants
+        if name in encodings and ctx.is_private_constant(node)
+    }
     skipped = {view for p, bound in aliases.items() for view in _views_between(p, bound)}
     for node in module.graph.nodes:
         if node.op == "call_function" and node not in ctx.values and node not in skipped:
@@ -101,7 +121,7 @@ def lower_layer(
         KernelOperand("output", name, tuple(int(e) for e in value.shape), type_of(value))
         for name, value in zip(layer.outputs, results, strict=True)
     )
-    sources = [ctx.values[aliases.get(p, p)] for p in placeholders]
+    sources = [t for p in placeholders for _, t in _read(ctx, aliases.get(p, p))]
     function = te.create_prim_func([*sources, *results])
     return LoweredLayer(function, (*operands, *outputs), ctx.anchor, ctx.offers)
 
@@ -186,9 +206,18 @@ def _operands(
         KernelOperand(
             role,
             name,
-            tuple(int(e) for e in ctx.values[node].shape),
-            type_of(ctx.values[node]),
+            tuple(int(e) for e in value.shape),
+            type_of(value),
             ctx.packings.get(node),
+            part,
         )
         for name, node in zip(names, nodes, strict=False)
+        for part, value in _read(ctx, node)
     )
+
+
+def _read(ctx: Context, node: fx.Node) -> list[tuple[Part | None, te.Tensor]]:
+    """What the kernel reads of an operand: its value, or the parts of which it decodes it."""
+    if node in ctx.parts:
+        return list(ctx.parts[node].items())
+    return [(None, ctx.values[node])]

@@ -27,11 +27,15 @@ def inline_elementwise(sch: s_tir.Schedule, keep: frozenset[str]) -> None:
     """Compute every intermediate that is cheap to compute again where it is used.
 
     Kept: reductions, results, and what lowering names ``_padded`` (a bounds check has no place
-    inside a product) or ``_stored`` (costly, and used more than once).
+    inside a product), ``_stored`` (costly, and used more than once) or ``_decoded`` (a weight).
     """
     for block in blocks(sch):
         name = name_of(sch, block)
-        kept = name in keep or name.endswith(("_padded", "_stored")) or is_reduction(sch, block)
+        kept = (
+            name in keep
+            or name.endswith(("_padded", "_stored", "_decoded"))
+            or is_reduction(sch, block)
+        )
         if not kept and list(sch.get_consumers(block)):
             sch.compute_inline(block)
 

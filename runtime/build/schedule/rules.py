@@ -6,6 +6,7 @@ from tvm import s_tir
 from runtime.build.lower import LoweredLayer
 from runtime.build.machine import Machine
 from runtime.build.schedule.contraction import schedule_plain_convolution, schedule_tiled_product
+from runtime.build.schedule.decoded import schedule_decoded_product
 from runtime.build.schedule.depthwise import schedule_depthwise
 from runtime.build.schedule.loops import inline_elementwise, schedule_remaining
 from runtime.build.schedule.winograd import schedule_winograd
@@ -19,6 +20,8 @@ def schedule(lowered: LoweredLayer, machine: Machine) -> tvm.tirx.PrimFunc:
     done: set[str] = set()
     if anchor is not None and anchor.winograd:
         done = schedule_winograd(sch, anchor, machine)
+    elif anchor is not None and anchor.tile is not None and anchor.decoded is not None:
+        done = schedule_decoded_product(sch, anchor, anchor.tile, anchor.decoded, machine)
     elif anchor is not None and anchor.tile is not None:
         done = schedule_tiled_product(sch, anchor, anchor.tile, machine)
     elif anchor is not None and anchor.lanes:

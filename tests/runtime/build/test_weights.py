@@ -8,7 +8,7 @@ import numpy as np
 import xxhash
 
 from runtime.build.lower.packing import Packing
-from runtime.build.weights import weight_keys, write_weights
+from runtime.build.weights import WeightKey, weight_keys, write_weights
 
 IDENTITY = bytes(range(32))
 
@@ -27,9 +27,10 @@ def test_header_and_places(tmp_path: Path) -> None:
     assert len(data) == made.bytes == 64 * 4
     assert made.xxh64 == xxhash.xxh64_intdigest(data)
     shared = next(iter(made.offsets))[0]
-    assert list(made.offsets) == [(shared, None), ("left.bias", None), ("right.bias", None)]
+    keys = [WeightKey(shared, None), WeightKey("left.bias", None), WeightKey("right.bias", None)]
+    assert list(made.offsets) == keys
     assert list(made.offsets.values()) == [64, 128, 192]
-    for (name, _), offset in made.offsets.items():
+    for (name, *_), offset in made.offsets.items():
         wanted = program.constant(name).numpy()
         found = np.frombuffer(data, wanted.dtype, wanted.size, offset)
         np.testing.assert_array_equal(found, wanted.reshape(-1))
@@ -41,8 +42,8 @@ def test_a_constant_in_two_orders_is_there_twice(tmp_path: Path) -> None:
     kernels = by_hand.kernels(program, packing)
     made = write_weights(tmp_path / "w", program, kernels.values(), IDENTITY, "hub")
     shared = program.graph.layers[0].weights[0]
-    assert {(shared, None), (shared, packing)} <= set(made.offsets)
-    at = made.offsets[shared, packing]
+    assert {WeightKey(shared, None), WeightKey(shared, packing)} <= set(made.offsets)
+    at = made.offsets[WeightKey(shared, packing)]
     stored = np.frombuffer((tmp_path / "w").read_bytes(), np.float32, 24, at).reshape(2, 4, 3)
     plain = program.constant(shared).numpy()
     np.testing.assert_array_equal(stored[0], plain[:3].T)
@@ -54,6 +55,6 @@ def test_only_what_the_node_reads(tmp_path: Path) -> None:
     program = by_hand.twins()
     layer = program.graph.layers[0]
     kernel = by_hand.kernels(program, None)[layer.name]
-    assert [name for name, _ in weight_keys([kernel])] == list(layer.weights)
+    assert [name for name, *_ in weight_keys([kernel])] == list(layer.weights)
     none = write_weights(tmp_path / "w", program, [], IDENTITY, "a-name-of-more-than-24-letters")
     assert (none.bytes, dict(none.offsets)) == (64, {})

@@ -88,7 +88,7 @@ def _row(values: Sequence[int]) -> str:
 
 def emit(tables: Tables) -> str:
     """The C source of the tables."""
-    out = ['#include "tables.h"\n']
+    out = ['#include <stddef.h>\n#include "tables.h"\n']
     for kernel in sorted({kernel for kernel, _ in tables.calls}):
         out.append(f"int {kernel}(void *, const KernelArg *, int32_t, KernelArg *);\n")
     tensors, calls, stages = [], [], []
@@ -121,9 +121,9 @@ def _emit_summary(tables: Tables) -> str:
     counts = [tables.tensors, tables.calls, tables.stages, tables.receives, tables.sends]
     return f"""const NodeTables node_tables = {{
   NODE_TABLES_VERSION, "{tables.node}", {{{", ".join(map(str, tables.bundle))}}},
-  {len(tables.weights)}u, {hash64}u, {tables.storage_bytes(SLOT)}, {tables.storage_bytes(ARENA)},
-  {tables.slots}, {tables.threads}, tensors, calls, stages, receives, sends, peers,
-  {", ".join(str(len(part)) for part in counts)}, {len(tables.peers)}, "{tables.features}"}};
+  {len(tables.weights)}u, {hash64}u, 0, {tables.storage_bytes(SLOT)}, {tables.storage_bytes(ARENA)},
+  {tables.slots}, {tables.threads}, tensors, calls, stages, receives, sends, NULL, peers,
+  {", ".join(str(len(part)) for part in counts)}, 0, {len(tables.peers)}, "{tables.features}"}};
 """
 
 

@@ -326,6 +326,7 @@ def test_describe(sanitized: Builder) -> None:
         "node": "a",
         "bundle_id": tables.bundle.hex(),
         "weights_bytes": str(len(tables.weights)),
+        "decoded_bytes": "0",
         "slot_bytes": "128",
         "arena_bytes": "64",
         "slots": "2",

@@ -189,9 +189,10 @@ def tables(toy: Toy, graph: Graph, schedule: NodeSchedule, bundle_id: bytes) -> 
     text.append(
         f'const NodeTables node_tables = {{NODE_TABLES_VERSION, "{schedule.device}", '
         f"{{{numbers(bundle_id)}}}, {len(weights)}u, {xxhash.xxh64_intdigest(weights)}ull, "
-        f"{layout.slot_bytes}u, {layout.arena_bytes}u, {SLOTS}, 1, tensors, calls, "
-        f"stages, receives, sends, peers, {len(rows)}, {len(calls)}, {len(schedule.stages)}, "
-        f'{len(received)}, {len(send_rows)}, {len(peers)}, ""}};'
+        f"0u, {layout.slot_bytes}u, {layout.arena_bytes}u, {SLOTS}, 1, tensors, calls, "
+        "stages, receives, sends, (void *)0, peers, "
+        f"{len(rows)}, {len(calls)}, {len(schedule.stages)}, "
+        f'{len(received)}, {len(send_rows)}, 0, {len(peers)}, ""}};'
     )
     return "\n".join(text), weights
 
@@ -244,6 +245,7 @@ def write_bundle(toy: Toy, folder: Path, compiler: Compiler) -> Path:
             "slot_bytes": layout.slot_bytes,
             "arena_bytes": layout.arena_bytes,
             "weights_bytes": len(weights),
+            "decoded_bytes": 0,
             "program_bytes": (home / "node").stat().st_size,
             "kernel_bytes": 0,
         }
@@ -253,7 +255,7 @@ def write_bundle(toy: Toy, folder: Path, compiler: Compiler) -> Path:
     described = graph.to_dict()["tensors"]
     of = {tensor["name"]: tensor for tensor in described}
     manifest = {
-        "format_version": 1,
+        "format_version": 2,
         "bundle_id": bundle_id.hex(),
         "model": "toy",
         "slots": SLOTS,

@@ -58,8 +58,8 @@ def test_file_that_is_a_folder_is_missing(own_chain: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (2, "has bundle format version 2, this program reads version 1; update this program"),
-        (0, "has bundle format version 0, this program reads version 1; compile the model again"),
+        (3, "has bundle format version 3, this program reads version 2; update this program"),
+        (1, "has bundle format version 1, this program reads version 2; compile the model again"),
     ],
 )
 def test_other_version_says_what_to_do(own_chain: Path, version: int, message: str) -> None:
@@ -157,7 +157,7 @@ def test_flipped_byte_is_told(victim: Path, data: st.DataObject) -> None:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=300))
-@example(b'{"format_version": 1}')
+@example(b'{"format_version": 2}')
 def test_noise_as_manifest(victim: Path, noise: bytes) -> None:
     path = victim / "manifest.json"
     whole = path.read_bytes()

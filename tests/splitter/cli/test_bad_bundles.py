@@ -47,10 +47,10 @@ def test_missing_file(name: str, own_bundle: Path, refused: Refused) -> None:
 
 
 def test_newer_format(own_bundle: Path, refused: Refused) -> None:
-    edit(own_bundle, lambda data: data.update(format_version=2))
+    edit(own_bundle, lambda data: data.update(format_version=3))
     message = refused(BUNDLE_ERROR, "run", own_bundle)
     assert message == (
-        f"{own_bundle} has bundle format version 2, this program reads version 1; "
+        f"{own_bundle} has bundle format version 3, this program reads version 2; "
         "update this program"
     )
 
