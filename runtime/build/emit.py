@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from runtime.build.kernels import Kernel
 from runtime.build.lower import KernelOperand
-from runtime.build.lower.packing import WINOGRAD
+from runtime.build.lower.packing import WINOGRAD, Packing
 from runtime.build.weights import Decode, WeightKey, WeightsFile
 from splitter.graph import Graph
 from splitter.memory import MemoryLayout, scratch_name
@@ -43,6 +43,7 @@ class NodeSource:
     slots: int
     threads: int
     mcpu: str
+    mattr: tuple[str, ...] = ()
 
 
 @dataclass
@@ -192,7 +193,7 @@ def _decode(decode: Decode) -> str:
     view = ", ".join(map(str, encoded.view))
     factors = f"{encoded.place.run}, {encoded.place.count if encoded.scale.size else 0}"
     transform = "NULL, 0, 0, 0"
-    if packing is not None and packing.winograd:
+    if isinstance(packing, Packing) and packing.winograd:
         taps = packing.winograd + 2
         numbers = ", ".join(repr(float(x)) for row in WINOGRAD[packing.winograd] for x in row)
         matrix = f"(const double[]){{{numbers}}}"
@@ -224,10 +225,18 @@ def _node_tables(source: NodeSource, counts: Mapping[str, int]) -> list[str]:
         f"    .threads = {source.threads},",
         *(f"    .{name} = {name if count else 'NULL'}," for name, count in counts.items()),
         *(f"    .{name.removesuffix('s')}_count = {n}," for name, n in counts.items()),
-        f"    .cpu_features = {_text(_CPU_FEATURES.get(source.mcpu, ''))},",
+        f"    .cpu_features = {_text(_cpu_features(source))},",
         "};",
         "",
     ]
+
+
+def _cpu_features(source: NodeSource) -> str:
+    """What the kernels need besides the processor's baseline; only x86 nodes check it."""
+    if source.mcpu not in _CPU_FEATURES:
+        return ""
+    asked = (feature[1:] for feature in source.mattr if feature.startswith("+"))
+    return " ".join([_CPU_FEATURES[source.mcpu], *asked])
 
 
 def _text(value: str) -> str:

@@ -20,9 +20,12 @@ import tvm
 import tvm_ffi
 
 from runtime.build.generate import generate
-from runtime.build.lower import KernelOperand, LoweredLayer, lower_layer
+from runtime.build.integer import integer_layer, is_integer
+from runtime.build.integer.compile import KERNEL_SOURCES, compile_source
+from runtime.build.lower import KernelOperand, lower_layer
 from runtime.build.lower.choice import Choice
 from runtime.build.lower.encoding import Encoding
+from runtime.build.lower.integer_packing import DepthwisePacking, DotPacking, IntegerPacking
 from runtime.build.lower.layer import NO_ENCODINGS, Encodings
 from runtime.build.lower.packing import Packing
 from runtime.build.machine import Machine
@@ -60,6 +63,8 @@ def compiler_key() -> str:
             *here.glob("schedule/*.py"),
             here / "generate.py",
             here / "machine.py",
+            *here.glob("integer/*.py"),
+            *KERNEL_SOURCES.glob("*.h"),
         ]
     ):
         digest.update(source.read_bytes())
@@ -100,6 +105,8 @@ def compact_choices(program: Program, layers: Iterable[Layer], machine: Machine)
     """
     found: dict[str, Choice] = {}
     for layer in {layer.signature: layer for layer in layers}.values():
+        if is_integer(program, layer):
+            continue
         offers = lower_layer(program, layer, machine).offers
         if offers and not offers[0].choice.is_compact:
             found[layer.signature] = next(o.choice for o in offers if o.choice.is_compact)
@@ -123,8 +130,14 @@ def compile_layer(
     operands = _kept_operands(layer, code, description)
     if operands is None:
         folder.mkdir(parents=True, exist_ok=True)
-        lowered = lower_layer(program, layer, machine, choice, encodings)
-        _compile(lowered, layer, machine, f"k_{name}", code, description)
+        if is_integer(program, layer):
+            made = integer_layer(program, layer, machine)
+            compiled = compile_source(made.source, f"__tvm_ffi_k_{name}", machine)
+            _keep(compiled, made.operands, layer, code, description)
+        else:
+            lowered = lower_layer(program, layer, machine, choice, encodings)
+            built = generate(schedule(lowered, machine), f"k_{name}", machine)
+            _keep(_object_code(built), lowered.operands, layer, code, description)
         operands = _read_operands(layer, json.loads(description.read_text()))
     return Kernel(f"__tvm_ffi_k_{name}", code, operands)
 
@@ -148,20 +161,18 @@ def _kept_operands(layer: Layer, code: Path, description: Path) -> tuple[KernelO
         return None
 
 
-def _compile(
-    lowered: LoweredLayer,
+def _keep(
+    compiled: bytes,
+    operands: Sequence[KernelOperand],
     layer: Layer,
-    machine: Machine,
-    symbol: str,
     code: Path,
     description: Path,
 ) -> None:
-    built = generate(schedule(lowered, machine), symbol, machine)
     names = _operand_names(layer)
-    described = json.dumps([_operand_dict(o, names.index(o.name)) for o in lowered.operands])
+    described = json.dumps([_operand_dict(o, names.index(o.name)) for o in operands])
     with tempfile.TemporaryDirectory(dir=code.parent) as scratch:
         at = Path(scratch)
-        (at / "kernel.o").write_bytes(_object_code(built))
+        (at / "kernel.o").write_bytes(compiled)
         (at / "kernel.json").write_text(described)
         # The description goes last: where it exists, the object is whole.
         (at / "kernel.o").replace(code)
@@ -189,7 +200,7 @@ def _operand_dict(operand: KernelOperand, place: int) -> dict[str, Any]:
         "part": operand.part,
         "shape": list(operand.shape),
         "dtype": operand.dtype,
-        "packing": asdict(operand.packing) if operand.packing else None,
+        "packing": _packing_dict(operand.packing) if operand.packing else None,
     }
 
 
@@ -208,5 +219,18 @@ def _read_operands(layer: Layer, described: list[dict[str, Any]]) -> tuple[Kerne
     )
 
 
-def _packing(item: dict[str, Any] | None) -> Packing | None:
-    return Packing(item["block"], tuple(item["phases"]), item["winograd"]) if item else None
+_PACKINGS: Mapping[str, Any] = {
+    kind.__name__: kind for kind in (Packing, DotPacking, DepthwisePacking)
+}
+
+
+def _packing_dict(packing: Packing | IntegerPacking) -> dict[str, Any]:
+    return {"kind": type(packing).__name__, **asdict(packing)}
+
+
+def _packing(item: dict[str, Any] | None) -> Packing | IntegerPacking | None:
+    if item is None:
+        return None
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in item.items() if k != "kind"}
+    made: Packing | IntegerPacking = _PACKINGS[item["kind"]](**fields)
+    return made

@@ -26,7 +26,7 @@ _TARGETS: Mapping[str, Mapping[str, Any]] = {
     },
     "riscv64": {"mtriple": "riscv64-unknown-linux-gnu", "mabi": "lp64d"},
 }
-_BASE_FEATURES: Mapping[str, tuple[str, ...]] = {
+BASE_FEATURES: Mapping[str, tuple[str, ...]] = {
     # LLVM takes multiply-adds of the small Cortex-A cores for slow and makes a multiplication and
     # an addition of each, which needs twice the instructions.
     "armv7": ("+neon", "-slowfpvmlx", "-slowfpvfmx", "-vmlx-hazards"),
@@ -65,7 +65,7 @@ class Machine:
 
     def target(self) -> tvm.target.Target:
         """TVM's description of this machine."""
-        features = [*_BASE_FEATURES.get(self.processor, ()), *self.mattr]
+        features = [*BASE_FEATURES.get(self.processor, ()), *self.mattr]
         description: dict[str, Any] = {
             "kind": "llvm",
             "mcpu": self.mcpu,

@@ -96,6 +96,7 @@ def build_node(
         slots=slots,
         threads=device.threads,
         mcpu=device.card.mcpu,
+        mattr=device.card.mattr,
     )
     objects = dict.fromkeys(kernel.object_path for kernel in kernels.values())
     _link(device.card.processor, emit_tables(source), list(objects), folder / "node")

@@ -16,6 +16,7 @@ import xxhash
 from runtime.build.encoding import Encoded, encode
 from runtime.build.kernels import Kernel
 from runtime.build.lower.encoding import Part
+from runtime.build.lower.integer_packing import IntegerPacking
 from runtime.build.lower.packing import Array, Packing
 from splitter.memory import aligned
 from splitter.program import Program
@@ -29,7 +30,7 @@ class WeightKey(NamedTuple):
     """A constant in one storage order; layers that read it the same way share it."""
 
     name: str
-    packing: Packing | None
+    packing: Packing | IntegerPacking | None
     part: Part | None = None
     """Of a compressed constant, what is read; None for its floats."""
 
@@ -117,11 +118,11 @@ def write_weights(
 
 def _encoded(program: Program, key: WeightKey) -> tuple[Packing | None, Encoded | None]:
     """The compressed form of a constant and the order it is in; None where it is kept as floats."""
-    tensor = program.compressed.get(key.name)
-    if tensor is None:
-        return key.packing, None
+    tensor, order = program.compressed.get(key.name), key.packing
+    if tensor is None or isinstance(order, IntegerPacking):
+        return None, None
     # What Winograd's algorithm transforms is stored as it was before.
-    order = None if key.packing is not None and key.packing.winograd else key.packing
+    order = None if order is not None and order.winograd else order
     encoded = encode(tensor, order)
     assert encoded is not None or key.part is None, key
     return order, encoded

@@ -11,7 +11,7 @@ def operator_name(node: fx.Node) -> str:
     """``aten.conv2d.default`` -> ``conv2d``; other callables by their own name."""
     target = node.target
     if isinstance(target, torch._ops.OpOverload):
-        return target._schema.name.removeprefix("aten::")
+        return target._schema.name.removeprefix("aten::").removeprefix("splitter::")
     return getattr(target, "__name__", str(target))
 
 

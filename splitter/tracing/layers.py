@@ -24,6 +24,7 @@ from splitter.tracing.operators import (
     is_elementwise,
     is_movement,
     is_padding_of,
+    is_quantized,
     is_view,
     kind_of,
 )
@@ -134,13 +135,20 @@ def _fits(node: fx.Node, source: fx.Node, group_of: Mapping[fx.Node, _Group]) ->
         return False
     if is_padding_of(source, node):
         return group.nodes == [source]
+    if is_quantized(node):
+        return operator_name(node) == "qadd" and _takes_sums(group)
     if is_view(node):
         return node.args[0] is source
     if is_movement(node):
         return group.moves_only and len(node.all_input_nodes) == 1
-    if is_elementwise(node):
+    if is_elementwise(node) and not any(map(is_quantized, group.nodes)):
         return group.computes_only and shape_of(source) == shape_of(node)
     return False
+
+
+def _takes_sums(group: _Group) -> bool:
+    """Whether a sum of numbers can be the tail of the group's kernel."""
+    return all(operator_name(node) in ("qconv2d", "qadd") for node in group.nodes)
 
 
 def _tensor_names(

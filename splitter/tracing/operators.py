@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from torch import fx
 
 from splitter.errors import UnsupportedOperatorError
+from splitter.quantized_ops import QUANTIZED
 from splitter.tracing.arguments import operator_name, shape_of
 
 ELEMENTWISE = frozenset(
@@ -36,6 +37,8 @@ def is_view(node: fx.Node) -> bool:
 def kind_of(node: fx.Node) -> str:
     """Operator family in the field's words, e.g. ``depthwise conv2d``."""
     name = operator_name(node)
+    if name == "qconv2d":
+        return _kind_of_quantized(node)
     if name in ("conv1d", "conv2d", "conv3d"):
         out, inner, *kernel = shape_of(node.args[1])
         groups = shape_of(node.args[0])[1] // inner
@@ -43,6 +46,18 @@ def kind_of(node: fx.Node) -> str:
             return f"depthwise {name}" if groups == out and inner == 1 else f"grouped {name}"
         return f"pointwise {name}" if set(kernel) == {1} else name
     return name
+
+
+def _kind_of_quantized(node: fx.Node) -> str:
+    _, *kernel, _ = shape_of(node.args[1])
+    if node.args[7] != 1:
+        return "depthwise qconv2d"
+    return "pointwise qconv2d" if set(kernel) == {1} else "qconv2d"
+
+
+def is_quantized(node: fx.Node) -> bool:
+    """Whether ``node`` reads or makes 8-bit numbers, as `splitter.quantized_ops` has them."""
+    return operator_name(node) in QUANTIZED
 
 
 MOVEMENT = frozenset(
@@ -61,7 +76,7 @@ OTHERS = frozenset(
 )
 """The other operators that have a lowering."""
 
-SUPPORTED = ELEMENTWISE | VIEWS | MOVEMENT | OTHERS
+SUPPORTED = ELEMENTWISE | VIEWS | MOVEMENT | OTHERS | QUANTIZED
 
 
 def is_movement(node: fx.Node) -> bool:

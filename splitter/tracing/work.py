@@ -25,6 +25,10 @@ def _addmm(node: fx.Node) -> int:
     return math.prod(shape_of(node)) * shape_of(node.args[1])[-1]
 
 
+def _quantized_product(node: fx.Node) -> int:
+    return math.prod(shape_of(node)) * math.prod(shape_of(node.args[1])[1:])
+
+
 _MACS: Mapping[str, Callable[[fx.Node], int]] = {
     "conv1d": _convolution,
     "conv2d": _convolution,
@@ -37,6 +41,9 @@ _MACS: Mapping[str, Callable[[fx.Node], int]] = {
     "bmm": _product,
     "addmm": _addmm,
     "baddbmm": _addmm,
+    "qconv2d": _quantized_product,
+    "qlinear": _quantized_product,
+    "qlinear_float": _quantized_product,
 }
 
 
@@ -51,6 +58,8 @@ def scratch_bytes_of(node: fx.Node) -> int:
     name = operator_name(node)
     if name in ("conv1d", "conv2d", "conv3d"):
         return max(_padded_bytes(node), _winograd_bytes(node))
+    if name in ("qconv2d", "qlinear", "qlinear_float"):
+        return _quantized_bytes(node)
     if name in ("conv_transpose1d", "conv_transpose2d"):
         return _transposed_bytes(node)
     if name in ("matmul", "mm", "bmm", "addmm", "baddbmm"):
@@ -62,6 +71,16 @@ def scratch_bytes_of(node: fx.Node) -> int:
     if name in _REDUCTIONS:
         return 2 * math.prod(shape_of(node)) * 8
     return 0
+
+
+def _quantized_bytes(node: fx.Node) -> int:
+    """A copy of the input with channels filled up to whole groups, and numbers around it."""
+    batch, *space, channels = shape_of(node.args[0])
+    padding = listed(node.args[5], 4) if operator_name(node) == "qconv2d" else [0] * 4
+    top, left, bottom, right = padding
+    height, width = [1] * (2 - len(space)) + list(space)
+    depth = -(-channels // 4) * 4
+    return batch * (height + top + bottom) * (width + left + right) * depth + 128
 
 
 _REDUCTIONS = frozenset("mean sum amax amin var linalg_vector_norm argmax argmin max min".split())

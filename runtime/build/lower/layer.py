@@ -23,11 +23,13 @@ from runtime.build.lower.collapse import collapse_axes
 from runtime.build.lower.context import Anchor, Context, Converter, compute, dtype_of
 from runtime.build.lower.encoding import Encoding, Part
 from runtime.build.lower.expressions import type_of
+from runtime.build.lower.integer_packing import IntegerPacking
 from runtime.build.lower.packing import Packing
 from runtime.build.machine import Machine
 from splitter.errors import ModelError, UnsupportedOperatorError
 from splitter.graph import Layer
 from splitter.program import Program
+from splitter.quantized_ops import QUANTIZED
 from splitter.tracing.arguments import operator_name, shape_of
 from splitter.tracing.operators import is_view
 
@@ -48,7 +50,7 @@ _CONVERTERS: Mapping[str, Converter] = {
 
 def supported_operators() -> frozenset[str]:
     """Names of the ATen operators that have a lowering."""
-    return frozenset(_CONVERTERS) | {"getitem"}
+    return frozenset(_CONVERTERS) | {"getitem"} | QUANTIZED
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class KernelOperand:
     shape: tuple[int, ...]
     """As the kernel sees it; a view of the tensor's own shape, or the packed shape."""
     dtype: str
-    packing: Packing | None = None
+    packing: Packing | IntegerPacking | None = None
     part: Part | None = None
     """Of a constant that the kernel decodes, what this is; None for floats."""
 

@@ -1,0 +1,1 @@
+"""Integer kernels in C, specialised for a layer by macros that the compiler writes."""
