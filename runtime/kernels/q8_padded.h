@@ -4,16 +4,17 @@ static void pad_rows(const KernelArg *args, void *more, size_t from, size_t to) 
   const uint8_t *x = q8_data(args, 0);
   for (size_t row = from; row < to; row++) {
     uint8_t *out = (uint8_t *)more + row * PADDED_WIDTH * DEPTH;
-    size_t batch = row / PADDED_HEIGHT, y = row % PADDED_HEIGHT;
+    size_t batch = row / PADDED_HEIGHT;
+    int y = (int)(row % PADDED_HEIGHT);
     memset(out, X_ZERO, (size_t)PADDED_WIDTH * DEPTH);
     if (y < TOP || y >= TOP + HEIGHT) continue;
-    const uint8_t *in = x + (batch * HEIGHT + (y - TOP)) * WIDTH * CHANNELS;
+    const uint8_t *in = x + (batch * HEIGHT + (size_t)(y - TOP)) * WIDTH * CHANNELS;
     out += (size_t)LEFT * DEPTH;
     if (CHANNELS == DEPTH) {
       memcpy(out, in, (size_t)WIDTH * CHANNELS);
     } else {
-      for (size_t i = 0; i < WIDTH; i++)
-        for (size_t c = 0; c < CHANNELS; c++) out[i * DEPTH + c] = in[i * CHANNELS + c];
+      for (size_t i = 0; i < (size_t)WIDTH; i++)
+        for (size_t c = 0; c < (size_t)CHANNELS; c++) out[i * DEPTH + c] = in[i * CHANNELS + c];
     }
   }
 }
