@@ -130,10 +130,34 @@ def qmax_pool2d(
     return pooled.movedim(1, -1).to(torch.uint8).contiguous()
 
 
+@torch.library.custom_op("splitter::encode_half", mutates_args=())
+def encode_half(x: torch.Tensor) -> torch.Tensor:
+    """float32 -> float16, to send."""
+    return x.to(torch.float16)
+
+
+@torch.library.custom_op("splitter::decode_half", mutates_args=())
+def decode_half(x: torch.Tensor) -> torch.Tensor:
+    """float16 -> float32, after it was received."""
+    return x.to(torch.float32)
+
+
+CASTS = frozenset(("encode_half", "decode_half"))
+"""Names of the operators that tensors in float16 come from and go to."""
 QUANTIZED = frozenset(
     "quantize dequantize qconv2d qlinear qlinear_float qadd qmean qmax_pool2d".split()
 )
 """Names of these operators."""
+
+
+@encode_half.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x, dtype=torch.float16)
+
+
+@decode_half.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x, dtype=torch.float32)
 
 
 @quantize.register_fake

@@ -13,6 +13,7 @@ from splitter.cli.console import err, out, print_json, progress
 from splitter.cli.decoding import DecodeAt, parse_decoding
 from splitter.cli.plan import load_model, make_plan
 from splitter.cli.tune import Tune, TuneOn, Untuned, check_options, parse_places, tune_first
+from splitter.cli.wire import Wire, WireData, WireTolerance, with_encoded_wires
 from splitter.plan import plan_to_dict
 from splitter.topology_file import load_topology
 
@@ -43,6 +44,9 @@ def compile_command(
     tune_on: TuneOn = None,
     untuned: Untuned = False,
     decode: DecodeAt = None,
+    wire: Wire = None,
+    wire_data: WireData = None,
+    wire_tolerance: WireTolerance = 0.05,
     json: options.Json = False,
 ) -> None:
     """Plan, compile one native program per device, and check them against the unsplit model.
@@ -56,15 +60,19 @@ def compile_command(
 
     decoding = parse_decoding(decode, where)
     program = stored_program(load_model(model, input_shape), decoding)
+    constraints = options.parse_constraints(pin, ban, private_input, max_sent_mb, rule, rules)
     made = make_plan(
         program,
         where,
         objective=objective,
-        constraints=options.parse_constraints(pin, ban, private_input, max_sent_mb, rule, rules),
+        constraints=constraints,
         slots=slots,
         time_limit_s=time_limit,
         roofline=roofline,
         plan_file=plan,
+    )
+    program, made, wires = with_encoded_wires(
+        *(program, made, where, model, wire, wire_data, wire_tolerance, constraints, roofline)
     )
     if tune is not None:
         tune_first(program, made, where, tune, places)
@@ -96,6 +104,8 @@ def compile_command(
             f"{built.gate.max_abs_diff:.2g} ({built.gate.max_rel_diff:.2g} relative, "
             f"allowed {tolerance:g})."
         )
+    if wires:
+        out.print(wires)
     place = escape(str(built.path))
     out.print(f"Bundle: {place}   Run it: splitter run {place} --input FILE")
 

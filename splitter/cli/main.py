@@ -12,6 +12,7 @@ from splitter.cli.compress import compress_command
 from splitter.cli.inspect import inspect_command
 from splitter.cli.plan import plan_command
 from splitter.cli.profile import profile_command
+from splitter.cli.quantize import quantize_command
 from splitter.cli.run import run_command
 from splitter.cli.search import search_command
 from splitter.cli.topology import topology_command
@@ -32,6 +33,7 @@ app.command("plan")(plan_command)
 app.command("compile")(compile_command)
 app.command("compress")(compress_command)
 app.command("search")(search_command)
+app.command("quantize")(quantize_command)
 app.command("run")(run_command)
 app.command("profile")(profile_command)
 app.command("topology")(topology_command)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import fx
 
 from splitter.errors import UnsupportedOperatorError
-from splitter.quantized_ops import QUANTIZED
+from splitter.quantized_ops import CASTS, QUANTIZED
 from splitter.tracing.arguments import operator_name, shape_of
 
 ELEMENTWISE = frozenset(
@@ -76,7 +76,7 @@ OTHERS = frozenset(
 )
 """The other operators that have a lowering."""
 
-SUPPORTED = ELEMENTWISE | VIEWS | MOVEMENT | OTHERS | QUANTIZED
+SUPPORTED = ELEMENTWISE | VIEWS | MOVEMENT | OTHERS | QUANTIZED | CASTS
 
 
 def is_movement(node: fx.Node) -> bool:

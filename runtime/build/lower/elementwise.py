@@ -267,6 +267,8 @@ def _inverse_tanh(x: Expr) -> Expr:
 
 
 CONVERTERS: Mapping[str, Converter] = {
+    "encode_half": unary(lambda x: x.astype("float16")),
+    "decode_half": unary(lambda x: x.astype("float32")),
     "_to_copy": _copy,
     "clone": _copy,
     "add": binary(lambda a, b: a + b if type_of(a) != "bool" else tirx.Or(a, b)),

@@ -1,0 +1,68 @@
+"""Encoded links: what crosses them is small, and the program says what that costs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import splitter
+from compress.wires import encode_wires, relative_error
+from splitter.schedule import transfers_of
+
+
+class Branches(nn.Module):
+    """A tensor read on two devices, an input read on two, and outputs on two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.left = nn.Conv2d(8, 8, 3, padding=1)
+        self.right = nn.Conv2d(8, 8, 1)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = torch.relu(self.stem(x))
+        z = self.left(y) + self.right(y)
+        return self.head(z.mean((2, 3))), torch.relu(z * 2 + x[:, :1])
+
+
+@pytest.fixture(scope="module")
+def branches() -> splitter.Program:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return splitter.trace(Branches(), (torch.randn(2, 3, 9, 7),), name="branches")
+
+
+@pytest.mark.parametrize(("encoding", "size", "error"), [("fp16", 2, 2e-3), ("int8", 1, 0.1)])
+def test_what_crosses(
+    branches: splitter.Program, tmp_path: Path, encoding: str, size: int, error: float
+) -> None:
+    topology = splitter.load_topology("loopback3")
+    names = list(topology.by_name)
+    placement = {layer.name: names[i % len(names)] for i, layer in enumerate(branches.graph.layers)}
+    requests = [branches.example_inputs]
+    made = encode_wires(branches, topology, placement, encoding, requests)  # type: ignore[arg-type]
+    assert made.program.graph.faults() == []
+    assert made.program.graph.outputs == branches.graph.outputs
+    before = transfers_of(branches.graph, topology, placement)
+    after = transfers_of(made.program.graph, topology, made.placement)
+    assert sum(t.bytes for t in before) == 4 // size * sum(t.bytes for t in after)
+    assert 0 < relative_error(branches, made.program, requests) < error
+    plan = splitter.partition(made.program, topology, placement=made.placement)
+    bundle = splitter.compile(made.program, plan, topology, tmp_path / "bundle")
+    with bundle.launch() as deployment:
+        answers = deployment(*(value.numpy() for value in branches.example_inputs))
+    for found, wanted in zip(answers, made.program(*branches.example_inputs), strict=True):
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=1e-4)
+
+
+def test_nothing_crosses(branches: splitter.Program) -> None:
+    topology = splitter.load_topology("loopback3")
+    source = topology.source_of(branches.graph.inputs[0])
+    placement = {layer.name: source for layer in branches.graph.layers}
+    if topology.sink_of(branches.graph.outputs[0]) == source:
+        made = encode_wires(branches, topology, placement, "fp16", [])
+        assert made.program is branches
+        assert made.tensors == ()
