@@ -40,7 +40,7 @@ def quantize_command(
     input_shape: options.InputShapes = None,
     json: options.Json = False,
 ) -> None:
-    """Put convolutions, linear layers and what lies between on 8-bit numbers; any verb takes it.
+    """Put a model on 8-bit numbers, calibrated on unlabelled requests; any verb takes the result.
 
     Example: splitter quantize mobilenet_v2 --data photos/ -o small.pt2
     """

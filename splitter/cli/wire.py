@@ -91,6 +91,6 @@ def with_encoded_wires(
     return (
         made.program,
         again,
-        f"{len(made.tensors)} tensors cross links as {wire.value}: outputs change by {worst:.2g} of "
-        f"their largest magnitude (allowed {tolerance:g}).",
+        f"{len(made.tensors)} tensors cross links as {wire.value}: outputs change by {worst:.2g} "
+        f"of their largest magnitude (allowed {tolerance:g}).",
     )

@@ -7,7 +7,10 @@ from command_line import Cli
 
 import splitter
 
-VERBS = ("plan", "compile", "compress", "search", "run", "profile", "topology", "inspect")
+VERBS = (
+    *("plan", "compile", "compress", "search", "quantize", "run", "profile", "topology"),
+    "inspect",
+)
 Golden = Callable[[str, str], None]
 
 
