@@ -6,6 +6,7 @@ from typing import Self
 
 import tvm_ffi
 
+from runtime.build.integer import is_integer
 from runtime.build.lower import lower_layer
 from runtime.build.lower.choice import Choice
 from runtime.build.machine import Machine
@@ -74,7 +75,8 @@ class Queue:
             seconds: of one request, by signature.
             known: ways measured before, by signature.
         """
-        one_each = {layer.signature: layer for layer in layers}
+        # Integer kernels have one way.
+        one_each = {x.signature: x for x in layers if not is_integer(program, x)}
         lanes = [
             _lane(program, layer, machine, seconds[signature], known[signature])
             for signature, layer in one_each.items()
