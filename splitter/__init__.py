@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from splitter.pipeline import compare, compile, pareto, partition, profile, tune
     from splitter.plan import Plan
     from splitter.program import Program
+    from splitter.stored import Decoding
     from splitter.topology import Card, Device, Link, Topology
     from splitter.topology_file import load_topology
     from splitter.tracing.load import load
@@ -43,6 +44,7 @@ __all__ = [  # noqa: RUF022 - by kind
     "Card",
     "Constraints",
     "Contest",
+    "Decoding",
     "Device",
     "Front",
     "Graph",
@@ -61,6 +63,7 @@ _HOME = {
     "Card": "splitter.topology",
     "Constraints": "splitter.constraints",
     "Contest": "splitter.partitioning.contest",
+    "Decoding": "splitter.stored",
     "Device": "splitter.topology",
     "Front": "splitter.partitioning.pareto.front",
     "Graph": "splitter.graph",
