@@ -12,6 +12,7 @@ from runtime.build import node, weights
 from runtime.build.bundle import build_bundle
 from runtime.build.gate import difference
 from runtime.build.kernels import Choices, Kernel, Progress, compile_layers
+from runtime.build.lower.layer import Encodings
 from runtime.build.lower.packing import Array
 from runtime.build.machine import Machine
 from runtime.build.weights import WeightKey, stored
@@ -95,8 +96,9 @@ def test_wrong_kernel_is_caught(
         machine: Machine,
         progress: Progress,
         choices: Choices,
+        encodings: Encodings,
     ) -> Mapping[str, Kernel]:
-        found = dict(compile_layers(program, layers, machine, progress, choices))
+        found = dict(compile_layers(program, layers, machine, progress, choices, encodings))
         if "second" in found:
             (other,) = compile_layers(program, [program.graph.by_name["first"]], machine).values()
             code = {"symbol": other.symbol, "object_path": other.object_path}
