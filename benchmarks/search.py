@@ -1,7 +1,8 @@
 """python -m benchmarks.search: the joint search against search and split one after the other.
 
-Parts: ``exact`` (program, path and brute force), ``table`` (estimators and rewards on
-NAS-Bench-201; needs --table FILE), ``mobile`` (Fashion-MNIST, the mobile space). What was trained
+Parts: ``exact`` (program, path and brute force), ``table`` (estimators on NAS-Bench-201; needs
+--table FILE), ``estimator`` (rank correlation of conditional means on the mobile space) and
+``mobile`` (Fashion-MNIST, five budgets on each topology, all methods). What was trained
 is kept under the cache folder, so that a run that was stopped goes on where it was.
 """
 
@@ -9,6 +10,7 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from rich import box
@@ -25,13 +27,18 @@ from splitter.joint.deploy import deploy
 from splitter.joint.outcome import fastest_device
 from splitter.joint.settings import Settings, Workspace
 from splitter.joint.steps import Search
+from splitter.search.estimate.correlation import kendall_tau
+from splitter.search.estimate.estimator import Estimator, MacCount, ParameterCount
 from splitter.search.strategy.baselines import baselines
 from splitter.search.strategy.problem import Answer, Goal
 from splitter.search.strategy.program import front, solve_program
 
+PARTS = ("exact", "table", "estimator", "mobile")
 TOPOLOGIES = ("phone_edge_cloud", "camera_chain", "loopback3")
 EXECUTED = ("loopback3",)
 """Topologies whose devices are like this machine, so that executed times mean something."""
+_RANKED, _RANKED_IMAGES = 100, 1000
+"""Networks held out from the estimator, and images on which each is scored."""
 BUDGETS = (0.05, 0.15, 0.3, 0.5, 1.1)
 """Parts of the way from the fastest network to the most accurate one's fastest split."""
 
@@ -69,6 +76,32 @@ def budgets_of(search: Search) -> list[float]:
     low = solve_program(search.problem, Goal(weight=0.0, price_per_s=1.0)).time_s
     high = points[-1].time_s
     return [low + (high - low) * part for part in BUDGETS]
+
+
+def estimator_part(full: bool, report: Any) -> dict[str, Any]:
+    """How conditional means rank networks held out, by the supernet's accuracy; and controls."""
+    search = _search(TOPOLOGIES[0], 0, full, report)
+    space = search.family.space
+
+    def make() -> list[Any]:
+        rng, data = Random(12345), search.data.held_in.rows(0, _RANKED_IMAGES)
+        drawn = [space.random(rng) for _ in range(_RANKED)]
+        found = []
+        for i, architecture in enumerate(drawn):
+            found.append([architecture, search.one_shot.on(architecture, data)])
+            report(i + 1, _RANKED, "networks held out")
+        return found
+
+    kept = [(tuple(a), accuracy) for a, accuracy in search.workspace.kept("ranked", make)]
+    truth = [accuracy for _, accuracy in kept]
+    estimators: dict[str, Estimator] = {
+        "conditional means": search.means.bilinear(space),
+        "conditional means, global base": search.means.bilinear(space, centred=False),
+        "parameters": ParameterCount(search.family),
+        "macs": MacCount(search.family),
+    }
+    taus = {n: kendall_tau(truth, [e.score(a) for a, _ in kept]) for n, e in estimators.items()}
+    return {"networks": len(kept), "images": _RANKED_IMAGES, "tau": taus}
 
 
 def _rows(search: Search, budget_s: float) -> Iterator[dict[str, Any]]:
@@ -145,11 +178,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--full", action="store_true", help="longer training, three seeds")
-    parser.add_argument("--part", action="append", choices=("exact", "table", "mobile"))
+    parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--topology", action="append", choices=TOPOLOGIES)
     parser.add_argument("--table", type=Path, metavar="FILE", help="of NAS-Bench-201, .csv.gz")
     given = parser.parse_args()
-    parts = given.part or ["exact", "table", "mobile"]
+    parts = given.part or list(PARTS)
     console = Console(width=110)
     found: dict[str, Any] = {"rows": []}
     if "exact" in parts:
@@ -158,6 +191,10 @@ def main() -> None:
         if given.table is None:
             parser.error("part table needs --table FILE")
         found["table"] = table_part(given.table, console)
+    if "estimator" in parts:
+        found["estimator"] = estimator_part(given.full, lambda done, total, what: None)
+        taus = ", ".join(f"{k} {v:.3f}" for k, v in found["estimator"]["tau"].items())
+        console.print(f"Kendall tau over {_RANKED} networks held out: {taus}")
     if "mobile" in parts:
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=None)

@@ -70,8 +70,7 @@ def run_search(search: Search) -> Outcome:
     """
     problem = search.problem
     answer, held_in = search.tried[0]
-    network = final_network(search, answer.joint.choices(problem))
-    deployed = deploy(search, network)
+    deployed = search.workspace.kept("deployed", lambda: _deployed(search, answer))
     names, missing = _baselines(search)
     return Outcome(
         space=search.settings.space,
@@ -90,8 +89,13 @@ def run_search(search: Search) -> Outcome:
         impossible=missing,
         binds=tuple(binding(problem, search.goal())),
         worth=interpretation(search.family.space, search.accuracy),
-        deployed=_facts(deployed),
+        deployed=deployed,
     )
+
+
+def _deployed(search: Search, answer: Answer) -> dict[str, Any]:
+    network = final_network(search, answer.joint.choices(search.problem))
+    return _facts(deploy(search, network))
 
 
 def _facts(deployed: Deployed) -> dict[str, Any]:
