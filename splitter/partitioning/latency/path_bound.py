@@ -46,11 +46,15 @@ class PathBound:
 
 
 def path_bound(
-    problem: CallProblem, trunk: tuple[int, ...], loads: LoadBound, deadline_s: float = inf
+    problem: CallProblem,
+    trunk: tuple[int, ...] | None,
+    loads: LoadBound,
+    deadline_s: float = inf,
 ) -> PathBound:
     """A latency that no plan can beat.
 
-    ``trunk`` names one predecessor of every node, `NOWHERE` for nodes without any. Nodes that are
+    ``trunk`` names one predecessor of every node, `NOWHERE` for nodes without any; when none is
+    given, it is the predecessor for which the node has to wait longest. Nodes that are
     not reached before the ``deadline_s`` (of `time.monotonic`) take the least time they can.
     """
     return _Programme(problem, trunk, loads, deadline_s).run()
@@ -58,11 +62,16 @@ def path_bound(
 
 class _Programme:
     def __init__(
-        self, problem: CallProblem, trunk: tuple[int, ...], loads: LoadBound, deadline_s: float
+        self,
+        problem: CallProblem,
+        trunk: tuple[int, ...] | None,
+        loads: LoadBound,
+        deadline_s: float,
     ) -> None:
         self.deadline_s = deadline_s
         self.problem = problem
-        self.trunk = trunk
+        self.given = trunk
+        self.trunk: list[int] = []
         self.loads = loads
         self.on_cpu: list[Ends] = []
         self.along: dict[tuple[int, int], Ends] = {}
@@ -77,6 +86,7 @@ class _Programme:
         latest, last = 0.0, NOWHERE
         for node in range(self.problem.n):
             late = monotonic() > self.deadline_s
+            self.trunk.append(self._waited_for(node) if self.given is None else self.given[node])
             self.on_cpu.append(self._at_least(node) if late else self._on_cpu(node))
             self.spans.append([])
             readers = (*self.problem.after[node], NOWHERE)
@@ -89,6 +99,14 @@ class _Programme:
             if end > latest:
                 latest, last = end, node
         return PathBound(latest, tuple(self._trace(last)) if latest < inf else ())
+
+    def _waited_for(self, node: int) -> int:
+        """The predecessor that ends last, first of all with as many calls as there are."""
+        return max(
+            self.problem.before[node],
+            key=lambda u: tuple(self.along[u, node][::-1]),
+            default=NOWHERE,
+        )
 
     def _on_cpu(self, node: int) -> Ends:
         """The end after all predecessors, which have ended outside."""

