@@ -1,9 +1,10 @@
 """python -m benchmarks.search: the joint search against search and split one after the other.
 
-Parts: ``exact`` (program, path and brute force), ``table`` (estimators on NAS-Bench-201; needs
---table FILE), ``estimator`` (rank correlation of conditional means on the mobile space) and
-``mobile`` (Fashion-MNIST, five budgets on each topology, all methods). What was trained
-is kept under the cache folder, so that a run that was stopped goes on where it was.
+Parts: ``exact`` (program, path and brute force); ``table`` (estimators on NAS-Bench-201) and
+``latency`` (models of measured cells, MnasNet's reward), which need --table FILE; ``estimator``
+(rank correlation of conditional means on the mobile space); ``mobile`` (Fashion-MNIST, five
+budgets on each topology, all methods). What was trained is kept under the cache folder, so that a
+run that was stopped goes on where it was.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.search_exact import exact_part
+from benchmarks.search_latency import latency_part
 from benchmarks.search_table import table_part
 from splitter.cost.measured import cache_directory
 from splitter.errors import InfeasibleError
@@ -29,11 +31,12 @@ from splitter.joint.settings import Settings, Workspace
 from splitter.joint.steps import Search
 from splitter.search.estimate.correlation import kendall_tau
 from splitter.search.estimate.estimator import Estimator, MacCount, ParameterCount
+from splitter.search.space.nasbench201 import read_table
 from splitter.search.strategy.baselines import baselines
 from splitter.search.strategy.problem import Answer, Goal
 from splitter.search.strategy.program import front, solve_program
 
-PARTS = ("exact", "table", "estimator", "mobile")
+PARTS = ("exact", "table", "latency", "estimator", "mobile")
 TOPOLOGIES = ("phone_edge_cloud", "camera_chain", "loopback3")
 EXECUTED = ("loopback3",)
 """Topologies whose devices are like this machine, so that executed times mean something."""
@@ -190,7 +193,11 @@ def main() -> None:
     if "table" in parts:
         if given.table is None:
             parser.error("part table needs --table FILE")
-        found["table"] = table_part(given.table, console)
+        found["table"] = table_part(read_table(given.table), console)
+    if "latency" in parts:
+        if given.table is None:
+            parser.error("part latency needs --table FILE")
+        found["latency"] = latency_part(read_table(given.table), console)
     if "estimator" in parts:
         found["estimator"] = estimator_part(given.full, lambda done, total, what: None)
         taus = ", ".join(f"{k} {v:.3f}" for k, v in found["estimator"]["tau"].items())

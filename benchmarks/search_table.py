@@ -1,6 +1,5 @@
 """Estimators and rewards on NAS-Bench-201, whose answers are all known."""
 
-from pathlib import Path
 from random import Random
 from statistics import fmean
 from typing import Any
@@ -13,7 +12,7 @@ from splitter.search.estimate.conditional import conditional_means
 from splitter.search.estimate.correlation import kendall_tau
 from splitter.search.estimate.naswot import Naswot
 from splitter.search.estimate.regression import fit_linear, fit_pairs
-from splitter.search.space.nasbench201 import SPACE, BenchTable, cell_network, read_table
+from splitter.search.space.nasbench201 import SPACE, BenchTable, cell_network
 from splitter.search.space.space import Architecture
 from splitter.zoo.datasets import fashion
 
@@ -26,9 +25,8 @@ _BROKEN = 0.5
 """Accuracy below which a cell counts as broken."""
 
 
-def table_part(path: Path, console: Console) -> dict[str, Any]:
+def table_part(table: BenchTable, console: Console) -> dict[str, Any]:
     """Compare, print."""
-    table = read_table(path)
     labels = [_at(table, n) for n in LABELS]
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Kendall tau on 1,000 cells held out")
     for heading in ("labels", "conditional means", "linear", "pairs"):
