@@ -104,20 +104,21 @@ def train(
     run = _Run(model, schedule, schedule.steps(len(data)), seed, checkpoint, key)
     run.load()
     began, saved = monotonic(), monotonic()
-    step, first = run.step, run.step
+    first, whole = run.step, True
     try:
         while run.step < run.steps:
             if deadline_s is not None and _late(run, first, began, deadline_s):
                 run.save()
                 return False
-            step = run.step
+            whole = False
             run.advance(forward, data)
+            whole = True
             progress(run.step, run.steps, what)
             if monotonic() - saved > _CHECKPOINT_S:
                 run.save()
                 saved = monotonic()
     except KeyboardInterrupt:
-        if run.step > step or run.step == first:
+        if whole:  # a step that was cut in half is done again from the last checkpoint
             run.save()
         raise
     run.save()
