@@ -1,6 +1,6 @@
 """From the winner to a running bundle."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,6 +15,7 @@ from splitter.joint.steps import Progress, Search
 from splitter.pipeline import partition
 from splitter.plan import Plan
 from splitter.program import Program
+from splitter.search.estimate.memory_access import lint
 from splitter.search.estimate.training import network_accuracy, to_plain, train_network
 from splitter.search.space.network import ChosenNet
 from splitter.search.space.space import Architecture
@@ -42,6 +43,8 @@ class Deployed:
     emulated: bool
     """Whether some node was for another processor, so that its time means nothing."""
     ran: bool
+    lint: tuple[str, ...] = ()
+    """What ShuffleNetV2's rules object to."""
 
 
 def final_network(search: Search, architecture: Architecture) -> ChosenNet:
@@ -54,7 +57,7 @@ def final_network(search: Search, architecture: Architecture) -> ChosenNet:
             *(network, search.data.train),
             settings.schedule(settings.final_epochs, FINAL_RATE),
             seed=settings.seed + 1,
-            checkpoint=search.workspace.path / "final.pt",
+            checkpoint=search.workspace.path / f"final-{name}.pt",
             key=search.family.space.text(architecture),
             deadline_s=search.until_s(0.95),
             progress=search.progress,
@@ -69,10 +72,10 @@ def deploy(search: Search, network: ChosenNet) -> Deployed:
     to_plain(network.eval())
     program = trace(network, (search.family.example(),), name=search.settings.space)
     plan = partition(program, search.topology)
-    built = _built(search, program, plan)
+    built, said = _built(search, program, plan), tuple(lint(program.graph))
     if not built.gate.ran:
-        return Deployed(plan, accuracy, None, None, None, True, False)
-    return _run(search, network, plan, accuracy, built.path)
+        return Deployed(plan, accuracy, None, None, None, True, False, said)
+    return replace(_run(search, network, plan, accuracy, built.path), lint=said)
 
 
 def _built(search: Search, program: Program, plan: Plan) -> BuildResult:

@@ -27,6 +27,7 @@ def search_report(outcome: Outcome) -> RenderableType:
         _result(outcome),
         _compared(outcome),
         _worth(outcome.worth),
+        *(Text(f"lint        {line}") for line in outcome.deployed["lint"]),
         Text("binds       " + "\n            ".join(outcome.binds)),
     )
 

@@ -45,6 +45,8 @@ class Search:
     workspace: Workspace
     progress: Progress
     began_s: float
+    slowdown: float = 1.0
+    """Computing time over what is predicted, once a network was executed."""
 
     @classmethod
     def begin(cls, settings: Settings, workspace: Workspace, progress: Progress) -> "Search":
@@ -132,7 +134,10 @@ class Search:
     @cached_property
     def costs(self) -> CostTable:
         """Seconds of all layers of all blocks."""
-        return cost_table(self.table.graph, self.topology, measured=not self.settings.roofline)
+        found = cost_table(self.table.graph, self.topology, measured=not self.settings.roofline)
+        return CostTable(
+            {k: replace(c, seconds=c.seconds * self.slowdown) for k, c in found.entries.items()}
+        )
 
     @cached_property
     def supernet(self) -> Supernet:
