@@ -33,6 +33,8 @@ _CELLS = 4e8
 """Most entries of the tables of one dynamic programme, to bound memory."""
 _MOST = 120_000
 """Most down-sets, as the time grows with their square."""
+_START_PART, _FILTER_PART = 0.2, 0.5
+"""Of the time left, for a first pipeline and for leaving out down-sets that none better passes."""
 _LISTED = 4_000
 """Down-sets up to which loose blocks simply take part in them, as blocks that no order binds."""
 
@@ -114,12 +116,16 @@ class PipelineSearch:
         order = order_of(instance)
         masks = all_downsets(order, self._most(instance))
         if masks is not None:
-            result = best_chain(
-                StageTables(instance, order, masks), self._limit_s(), self.deadline_s
-            )
+            tables = StageTables(instance, order, masks)
+            result = best_chain(tables, self._limit_s(), self._part_s(_START_PART))
             if result.best is not None:
                 assignment = on_devices(instance, order, result.best)
                 self._offer([assignment[new[block]] for block in range(self.instance.n)])
+
+    def _part_s(self, part: float) -> float:
+        """When a part of the time that is left is over."""
+        now = monotonic()
+        return now + part * (self.deadline_s - now)
 
     def _limit_s(self) -> float:
         return self.best.value_s * (1 - ROUNDING)
@@ -145,7 +151,7 @@ class PipelineSearch:
         if not result.complete or bound_s >= self._limit_s():
             return
         if is_first:
-            found = useful_downsets(tables, self._limit_s(), self.deadline_s)
+            found = useful_downsets(tables, self._limit_s(), self._part_s(_FILTER_PART))
             self.masks = self.masks if found is None else found
         if not any(True for _ in instance.loose()):  # Sums that differ in their last digit.
             self._give_up(bound_s)
