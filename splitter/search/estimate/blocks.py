@@ -6,7 +6,7 @@ program's, and seconds add up to a network's.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -204,8 +204,3 @@ def _working_bytes(graph: Graph, layers: Sequence[Layer], start: str, end: str) 
             blocks.append(Block(f"{layer.name}/scratch", layer.scratch_bytes, step, step))
     at = pack(blocks)
     return max((at[b.name] + aligned(b.bytes) for b in blocks), default=0)
-
-
-def renamed(graph: Graph, name: str) -> Graph:
-    """The same graph under another name."""
-    return replace(graph, name=name)

@@ -4,7 +4,6 @@ Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampli
 al., "Few-shot Neural Architecture Search", 2021. As BINAS does, the heaviest path is trained first.
 """
 
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,8 +142,3 @@ def recalibrated(network: ChosenNet, data: Images) -> ChosenNet:
     for norm in norms:
         norm.momentum = 0.1
     return network.eval()
-
-
-def scores(estimator: object, architectures: Sequence[Architecture]) -> list[float]:
-    """Scores of several architectures."""
-    return [estimator.score(a) for a in architectures]  # type: ignore[attr-defined]

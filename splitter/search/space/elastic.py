@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from splitter.search.space.inverted import SQUEEZE, InvertedResidual
 from splitter.search.space.network import ChosenNet, Family
-from splitter.search.space.shared import Supernet, final_widths, options_of
+from splitter.search.space.shared import Gates, Supernet, final_widths, options_of
 from splitter.search.space.space import Architecture
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ class ElasticNet(Supernet):
         self.largest = nn.ModuleList(_largest_blocks(family))
         self.head = family.head(max(final_widths(family)))
 
-    def path(self, image: torch.Tensor, architecture: Architecture) -> torch.Tensor:
+    def path(
+        self, image: torch.Tensor, architecture: Architecture, gates: Gates = None
+    ) -> torch.Tensor:
         """Logits of one path."""
         x = self.stem(image)
         space = self.family.space
@@ -37,6 +39,7 @@ class ElasticNet(Supernet):
             if not space.is_skip(i, choice):
                 picked: Any = space.slots[i].choices[choice]
                 x = _sliced(self.largest[i], x, picked)
+            x = x if gates is None else x * gates[i]
         head: Any = self.head
         conv, norm, act = head[0]
         x = act(_normal(functional.conv2d(x, conv.weight[:, : x.shape[1]]), norm))

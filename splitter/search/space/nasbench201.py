@@ -9,7 +9,6 @@ import csv
 import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import torch
@@ -170,8 +169,3 @@ def cell_network(
     last = 4 * channels
     layers += [nn.BatchNorm2d(last), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return nn.Sequential(*layers, nn.Linear(last, classes))
-
-
-def all_cells() -> list[Architecture]:
-    """Every cell."""
-    return list(product(range(len(OPERATORS)), repeat=len(EDGES)))

@@ -6,13 +6,16 @@ average fits more than one path (Guo et al., "Single Path One-Shot Neural Archit
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
 
 from splitter.search.space.network import ChosenNet, Family
 from splitter.search.space.space import Architecture
+
+Gates = Sequence[torch.Tensor] | None
+"""A factor for each slot's output, or none."""
 
 
 class Supernet(nn.Module, ABC):
@@ -23,16 +26,20 @@ class Supernet(nn.Module, ABC):
         self.family = family
 
     @abstractmethod
-    def path(self, image: torch.Tensor, architecture: Architecture) -> torch.Tensor:
-        """Logits of the network of ``architecture``."""
+    def path(
+        self, image: torch.Tensor, architecture: Architecture, gates: Gates = None
+    ) -> torch.Tensor:
+        """Logits of the network of ``architecture``; ``gates`` multiply the slots' outputs."""
 
     @abstractmethod
     def extract(self, architecture: Architecture) -> ChosenNet:
         """That network with copies of its weights."""
 
-    def forward(self, image: torch.Tensor, architecture: Architecture) -> torch.Tensor:
+    def forward(
+        self, image: torch.Tensor, architecture: Architecture, gates: Gates = None
+    ) -> torch.Tensor:
         """Logits of one path."""
-        return self.path(image, architecture)
+        return self.path(image, architecture, gates)
 
 
 def options_of(family: Family) -> Iterator[tuple[int, int, int]]:
@@ -69,11 +76,16 @@ class CandidateNet(Supernet):
             self.candidates[f"{i}/{choice}/{inputs}"], _ = family.block(i, picked, inputs)
         self.heads = nn.ModuleDict({str(w): family.head(w) for w in final_widths(family)})
 
-    def path(self, image: torch.Tensor, architecture: Architecture) -> torch.Tensor:
+    def path(
+        self, image: torch.Tensor, architecture: Architecture, gates: Gates = None
+    ) -> torch.Tensor:
         """Logits of one path."""
         x = self.stem(image)
-        for name in self._names(architecture):
-            x = self.candidates[name](x)
+        names = iter(self._names(architecture))
+        for i, choice in enumerate(architecture):
+            if not self.family.space.is_skip(i, choice):
+                x = self.candidates[next(names)](x)
+            x = x if gates is None else x * gates[i]
         logits: torch.Tensor = self.heads[str(x.shape[1])](x)
         return logits
 

@@ -1,7 +1,5 @@
 """From a family, its blocks' costs and a topology to the joint problem."""
 
-from collections.abc import Mapping
-
 from splitter.constraints import Constraints
 from splitter.costs import CostTable
 from splitter.errors import InfeasibleError, UsageError
@@ -190,8 +188,3 @@ def _moves(topology: Topology, size: int) -> Moves:
             tuple(number[name] for name in passed),
         )
     return found
-
-
-def names_of(topology: Topology) -> Mapping[int, str]:
-    """Device names by number."""
-    return {d: device.name for d, device in enumerate(topology.devices)}

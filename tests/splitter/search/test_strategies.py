@@ -10,12 +10,14 @@ from small_space import tiny
 
 from splitter.cost.roofline import roofline
 from splitter.errors import InfeasibleError, UsageError
+from splitter.joint.cotrain import Distributions, cotrain
 from splitter.search.estimate.bilinear import Bilinear
 from splitter.search.estimate.blocks import parts_of
 from splitter.search.estimate.conditional import skips_of
 from splitter.search.estimate.estimator import Estimator, MacCount, ParameterCount
 from splitter.search.estimate.naswot import Naswot
 from splitter.search.estimate.supernet import FewShot, OneShot
+from splitter.search.estimate.training import Schedule
 from splitter.search.space.shared import make_supernet
 from splitter.search.strategy.build import joint_problem
 from splitter.search.strategy.frank_wolfe import FrankWolfe
@@ -26,7 +28,7 @@ from splitter.search.strategy.proxyless import two_path_step
 from splitter.search.strategy.relaxed import Relaxed, softmax, through_softmax
 from splitter.search.strategy.task import STRATEGIES, Task, strategy
 from splitter.topology_file import load_topology
-from splitter.zoo.datasets import Images
+from splitter.zoo.datasets import Images, Split
 
 FAMILY = tiny()
 SPACE = FAMILY.space
@@ -128,6 +130,31 @@ def test_expected_latency_has_the_gradient_that_differences_give(task: Task) -> 
             numeric = (both(up) - both(down)) / 2e-5
             for value, gradient in zip(numeric, analytic, strict=True):
                 assert through_softmax(p[v], gradient[v])[i] == pytest.approx(value, abs=1e-8)
+
+
+def test_weights_choices_and_devices_train_together(task: Task) -> None:
+    """Gradients reach weights and distributions; the answer keeps the budget."""
+    labels = torch.arange(128) % 10
+    bars = torch.nn.functional.one_hot(labels + 3, 16)[:, None, None, :].float()
+    images = Images(2.0 * bars.expand(-1, 1, 16, 16).contiguous(), labels)
+    data = Split(images, images, images, 0, 0.0)
+    torch.manual_seed(0)
+    net = make_supernet(FAMILY)
+    answer = cotrain(net, data, replace(task), Schedule(60.0, batch=32))
+    assert answer.time_s <= task.goal.budget_s * (1 + 1e-9)
+    assert answer.accuracy > 0.3
+
+    distributions = Distributions.of(task)
+    p = distributions.drawn(1.0, torch.Generator().manual_seed(0))
+    architecture, gates = distributions.path(task, p)
+    assert all(float(gate.detach()) == 1.0 for gate in gates)
+    net(images.images[:8], architecture, gates).logsumexp(1).sum().backward()
+    vertex_of = task.problem.vertex_of
+    moved = [distributions.logits[v].grad for v in vertex_of.values()]
+    assert all(g is not None and bool(g.any()) for g in moved)
+    numbers = [one.detach().numpy() for one in p]
+    expected = distributions.relaxed.latency(numbers)[0]
+    assert float(distributions.latency(p).detach()) == pytest.approx(expected)
 
 
 def test_two_paths_keep_the_mass_of_their_pair() -> None:
