@@ -72,7 +72,7 @@ def compile_command(
         plan_file=plan,
     )
     program, made, wires = with_encoded_wires(
-        *(program, made, where, model, wire, wire_data, wire_tolerance, constraints, roofline)
+        *(program, made, where, model, wire, wire_data, wire_tolerance, roofline)
     )
     if tune is not None:
         tune_first(program, made, where, tune, places)

@@ -1,5 +1,6 @@
 """`--wire`: tensors on links in 16 or 8 bits, with what that costs in accuracy."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -51,7 +52,6 @@ def with_encoded_wires(
     wire: WireForm | None,
     data: Path | None,
     tolerance: float,
-    constraints: Constraints,
     roofline: bool,
 ) -> tuple[Program, Plan, str]:
     """Program and plan with encoded links, and a line that says what they change.
@@ -80,11 +80,11 @@ def with_encoded_wires(
             f"(allowed {tolerance:g}); send fp16, give --wire-data, or raise --wire-tolerance"
         )
     costs = cost_table(made.program.graph, topology, measured=not roofline)
+    # The placement holds already; patterns in rules would take new layers for those they follow.
     again = partition(
-        *(made.program, topology),
+        *(made.program, replace(topology, constraints=Constraints())),
         objective=plan.objective,
         costs=costs,
-        constraints=constraints,
         slots=plan.slots,
         placement=made.placement,
     )
