@@ -7,7 +7,7 @@ used, with more.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 
 from compress.candidates import recipe_of
@@ -15,7 +15,6 @@ from compress.compare import stored_bytes
 from compress.programs import compress_program
 from compress.recipe import Recipe
 from compress.sensitivity import Judge
-from compress.storage import disk_bytes
 from compress.teach import Samples, Training, trainer
 from splitter.costs import CostTable
 from splitter.errors import InfeasibleError, PlanError
@@ -25,6 +24,7 @@ from splitter.partitioning import partition
 from splitter.partitioning.joint import partition_jointly
 from splitter.plan import Objective, Plan
 from splitter.program import Program
+from splitter.stored import Decoding, stored_program
 from splitter.topology import Constraints, Topology
 from splitter.variants import JointPlan, VariantTable
 
@@ -138,9 +138,7 @@ def trained_by(samples: Samples, settings: Training) -> Retrain:
 
 def in_kernel_graph(program: Program) -> Graph:
     """The program's graph with its constants at the bytes they take where kernels decode them."""
-    packed = {name: disk_bytes(tensor) for name, tensor in program.compressed.items()}
-    sizes = {**program.graph.weight_bytes, **packed}
-    return replace(program.graph, weight_bytes=sizes)
+    return stored_program(program, Decoding("kernel")).graph
 
 
 def _next(low: float, high: float) -> float:

@@ -8,9 +8,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from splitter.cli import options
+from splitter.cli import options, shrink
 from splitter.cli.console import err, out, print_json, progress
 from splitter.cli.decoding import DecodeAt, parse_decoding
+from splitter.cli.plan import Asked as Effort
 from splitter.cli.plan import load_model, make_plan
 from splitter.cli.tune import Tune, TuneOn, Untuned, check_options, parse_places, tune_first
 from splitter.cli.wire import Wire, WireData, WireTolerance, with_encoded_wires
@@ -47,6 +48,11 @@ def compile_command(
     wire: Wire = None,
     wire_data: WireData = None,
     wire_tolerance: WireTolerance = 0.05,
+    recipe: shrink.RecipeFile = None,
+    data: shrink.Data = None,
+    max_accuracy_drop: shrink.MaxDrop = None,
+    steps: shrink.Steps = 500,
+    save_recipe: shrink.SaveRecipe = None,
     json: options.Json = False,
 ) -> None:
     """Plan, compile one native program per device, and check them against the unsplit model.
@@ -58,19 +64,21 @@ def compile_command(
     where = load_topology(topology)
     from splitter.stored import stored_program
 
-    decoding = parse_decoding(decode, where)
-    program = stored_program(load_model(model, input_shape), decoding)
-    constraints = options.parse_constraints(pin, ban, private_input, max_sent_mb, rule, rules)
-    made = make_plan(
-        program,
-        where,
-        objective=objective,
-        constraints=constraints,
-        slots=slots,
-        time_limit_s=time_limit,
-        roofline=roofline,
-        plan_file=plan,
-    )
+    asked = shrink.Shrinking(model, recipe, data, max_accuracy_drop, steps, save_recipe)
+    asked.check(plan, decode)
+    # A joint plan counts on small weights in memory.
+    usual = ["kernel"] if max_accuracy_drop is not None else decode
+    decoding = parse_decoding(usual, where)
+    effort: Effort = {
+        "objective": objective,
+        "constraints": options.parse_constraints(pin, ban, private_input, max_sent_mb, rule, rules),
+        "slots": slots,
+        "time_limit_s": time_limit,
+        "roofline": roofline,
+    }
+    small = shrink.shrunk(asked, load_model(model, input_shape), where, **effort)
+    program = stored_program(small.program, decoding)
+    made = small.plan or make_plan(program, where, plan_file=plan, **effort)
     program, made, wires = with_encoded_wires(
         *(program, made, where, model, wire, wire_data, wire_tolerance, roofline)
     )
@@ -89,10 +97,12 @@ def compile_command(
     if not built.gate.ran:
         err.print(f"[yellow]warning:[/] the bundle was {built.gate.reason}")
     if json:
-        print_json({"bundle": str(built.path), "plan": plan_to_dict(made), **_facts(built)})
+        facts = {"plan": plan_to_dict(made), **_facts(built), **small.facts}
+        print_json({"bundle": str(built.path), **facts})
         return
     from splitter.report.plan_report import plan_report
 
+    shrink.show(small)
     out.print(plan_report(made, program.graph, where))
     out.print(_nodes_table(built))
     tuned = sum(node.tuned_layers for node in built.nodes)

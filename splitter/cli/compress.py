@@ -75,7 +75,7 @@ def compress_command(
     followed = _recipe(program, method, layers, recipe)
     from compress.programs import compress_program, save_program
 
-    training, held_out = (None, None) if data is None else _split(program, model, data)
+    training, held_out = (None, None) if data is None else split_requests(program, model, data)
     with progress("training") as report:
         train = None
         if training is not None:
@@ -119,8 +119,12 @@ def _recipe(
     return recipe_for(made, program_sites(program))
 
 
-def _split(program: Program, model: str, data: Path) -> "tuple[Samples, Samples]":
-    """Requests to train with, and some that are kept apart where there are enough."""
+def split_requests(program: Program, model: str, data: Path) -> "tuple[Samples, Samples]":
+    """Requests to train with, and some that are kept apart where there are enough.
+
+    Raises:
+        InputError: the file does not hold requests of the model.
+    """
     import torch
 
     from compress.samples import load_samples

@@ -1,0 +1,230 @@
+"""What `splitter compile` does to a model before it is compiled: a recipe, or a joint choice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from splitter.cli import options
+from splitter.cli.compress import split_requests
+from splitter.cli.console import err, out, progress
+from splitter.cli.output import writing
+from splitter.errors import UsageError
+from splitter.files import write_whole
+from splitter.plan import Plan
+from splitter.program import Program
+from splitter.topology import Constraints, Topology
+from splitter.variants import AS_IS
+
+if TYPE_CHECKING:
+    from compress.joint import JointCompression, JointRequest
+    from compress.recipe import Recipe
+
+_IMAGES = 1000
+"""Most requests on which single layers are tried."""
+
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe", help="Compress with this TOML recipe first (see `splitter compress`)."
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Requests to train and measure with, as in `splitter compress`: .npz, .npy, photos.",
+    ),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        "--max-accuracy-drop",
+        min=0.0,
+        help="Choose rank and bits of every layer together with the split, so that no more percent "
+        "points of accuracy are lost, as measured after training. Takes --data.",
+    ),
+]
+Steps = Annotated[int, typer.Option(help="Training steps of every attempt at that.", min=1)]
+SaveRecipe = Annotated[
+    Path | None, typer.Option(help="Write the recipe that was chosen, or followed.")
+]
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """What the user asked for."""
+
+    model: str
+    recipe: Path | None
+    data: Path | None
+    max_drop: float | None
+    steps: int
+    save_recipe: Path | None
+
+    def check(self, plan: Path | None, decode: Sequence[str] | None) -> None:
+        """Raise UsageError where options contradict one another."""
+        if self.recipe is not None and self.max_drop is not None:
+            raise UsageError("--recipe and --max-accuracy-drop are two ways; give one of them")
+        if self.max_drop is not None and self.data is None:
+            raise UsageError("--max-accuracy-drop measures accuracy; give requests with --data")
+        if self.recipe is None and self.max_drop is None:
+            for option, value in (("--data", self.data), ("--save-recipe", self.save_recipe)):
+                if value is not None:
+                    raise UsageError(f"{option} belongs to --recipe or --max-accuracy-drop")
+        if self.max_drop is not None and plan is not None:
+            raise UsageError("--max-accuracy-drop chooses a plan; leave out --plan")
+        if self.max_drop is not None and any(text.endswith("load") for text in decode or ()):
+            raise UsageError(
+                "--max-accuracy-drop plans with weights that kernels decode; leave out --decode"
+            )
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """The model that is compiled, and what is told about it."""
+
+    program: Program
+    plan: Plan | None = None
+    """Where it was chosen together with the model."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+
+
+def shrunk(
+    asked: Shrinking,
+    program: Program,
+    topology: Topology,
+    *,
+    objective: options.Goal,
+    constraints: Constraints,
+    slots: int,
+    time_limit_s: float,
+    roofline: bool,
+) -> Shrunk:
+    """The model as it is to be compiled.
+
+    Raises:
+        UsageError: the recipe does not fit.
+        InputError: the data does not.
+        PlanError: no form of the model keeps the accuracy, or fits.
+    """
+    if asked.recipe is not None:
+        return _followed(asked, program)
+    if asked.max_drop is None:
+        return Shrunk(program)
+    from compress.joint import JointRequest
+    from splitter.pipeline import cost_table
+
+    request = JointRequest(
+        topology,
+        lambda graph: cost_table(graph, topology, measured=not roofline),
+        asked.max_drop,
+        objective.value,
+        constraints,
+        slots,
+        time_limit_s,
+        asked.steps,
+    )
+    return _chosen(asked, program, request)
+
+
+def _followed(asked: Shrinking, program: Program) -> Shrunk:
+    from compress.programs import compress_program
+    from compress.recipe import read_recipe
+    from compress.teach import Training, trainer
+
+    assert asked.recipe is not None
+    recipe = read_recipe(asked.recipe)
+    with progress("training") as report:
+        train = None
+        if asked.data is not None:
+            training, _ = split_requests(program, asked.model, asked.data)
+            train = trainer(program, training, Training(progress=report))
+        made, _ = compress_program(program, recipe, train)
+    _save(asked, recipe)
+    return Shrunk(made)
+
+
+def _chosen(asked: Shrinking, program: Program, request: "JointRequest") -> Shrunk:
+    import torch
+
+    from compress.joint import compress_jointly, trained_by
+    from compress.sensitivity import Judge, measure_forms
+    from compress.teach import Training
+
+    assert asked.data is not None
+    training, held_out = split_requests(program, asked.model, asked.data)
+    some = training.take(torch.arange(min(_IMAGES, len(training))))
+    with progress("measuring layers") as report:
+        sensitivity = measure_forms(program, some, report)
+    costs = request.costs(program.graph)
+    table = sensitivity.table(program.graph, request.topology, costs)
+    with progress("training") as report:
+        train = trained_by(training, Training(progress=report))
+        judge = Judge(program, held_out)
+        found = compress_jointly(program, table, request, train, judge, err.print)
+    _save(asked, found.best.recipe)
+    best = found.best
+    return Shrunk(
+        best.program, best.plan, {"compression": _facts(found, request)}, _tables(found, request)
+    )
+
+
+def _save(asked: Shrinking, recipe: "Recipe") -> None:
+    if asked.save_recipe is not None:
+        with writing(asked.save_recipe):
+            write_whole(asked.save_recipe, recipe.to_toml())
+
+
+def _facts(found: "JointCompression", request: "JointRequest") -> dict[str, Any]:
+    return {
+        "max_accuracy_drop": request.max_drop,
+        "variants": dict(found.best.joint.variants),
+        "attempts": [
+            {
+                "allowed_drop": one.joint.allowed_drop,
+                "predicted_drop": one.joint.accuracy_drop,
+                "measured_drop": one.measured_drop,
+                "predicted_value": one.joint.plan.estimate.value(request.objective),
+                "value": one.value(request.objective),
+                "weights_bytes": one.stored_bytes,
+                "chosen": one is found.best,
+            }
+            for one in found.attempts
+        ],
+    }
+
+
+def _tables(found: "JointCompression", request: "JointRequest") -> tuple[Table, Table]:
+    from splitter.objective import quantity
+
+    attempts = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="attempts")
+    for heading in ("points lost: predicted", "measured", "weights MB", request.objective, ""):
+        attempts.add_column(heading, justify="right")
+    for one in found.attempts:
+        attempts.add_row(
+            f"{one.joint.accuracy_drop:.2f}",
+            f"{one.measured_drop:.2f}",
+            f"{one.stored_bytes / 1e6:.3f}",
+            quantity(request.objective, one.value(request.objective)),
+            "chosen" if one is found.best else "",
+        )
+    layers = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="layers that change")
+    for heading in ("layer", "device", "form"):
+        layers.add_column(heading)
+    for layer, name in found.best.joint.variants.items():
+        if name != AS_IS:
+            layers.add_row(escape(layer), found.best.joint.plan.placement[layer], escape(name))
+    return attempts, layers
+
+
+def show(made: Shrunk) -> None:
+    """Print what was chosen."""
+    for table in made.tables:
+        out.print(table)
