@@ -138,7 +138,16 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
     )
     table.add_column("method")
     table.add_column("setting")
-    headings = ("accuracy %", "against float", "truncation", "disk KB", "memory KB", "k MACs", "µs")
+    headings = (
+        "accuracy %",
+        "against float",
+        "truncation",
+        "disk KB",
+        "memory KB",
+        "k MACs",
+        "µs",
+        "in kernel",
+    )
     for heading in headings:
         table.add_column(heading, justify="right")
     for method, setting in dict.fromkeys((row["method"], row["setting"]) for row in rows):
@@ -159,6 +168,7 @@ def _cells(own: Sequence[dict[str, Any]]) -> list[str]:
         _mean_of(own, "resident_bytes", 1e-3, 0),
         _mean_of(own, "macs", 1e-3, 0),
         _mean_of(own, "latency_ms", 1e3, 1),
+        _mean_of(own, "kernel_latency_ms", 1e3, 1),
     ]
 
 

@@ -19,38 +19,60 @@ from compress.programs import attach
 from runtime.build.kernels import compiler_key
 from runtime.host.trace import read_trace, trace_name
 from splitter.program import Program
+from splitter.stored import Decode, Decoding, stored_program
 from splitter.topology import Topology
 from splitter.tracing.trace import trace
 
 RUNS = 60
+MODES: tuple[Decode, Decode] = ("load", "kernel")
 
 
 def figures(outcome: Outcome, schedule: Schedule, *, measured: bool = True) -> dict[str, Any]:
-    """``disk_bytes``, ``macs``, and if ``measured`` ``resident_bytes`` and ``latency_ms``."""
+    """``disk_bytes``, ``macs``, and if ``measured`` ``resident_bytes`` and two latencies.
+
+    ``latency_ms`` is that of weights decoded at start, ``kernel_latency_ms`` and ``resident_bytes``
+    are of weights decoded in the kernel.
+    """
     model, tensors = outcome.network(schedule)
     program = attach(trace(model, (split(schedule.data).test.images[:1],)), tensors)
     found = {"disk_bytes": stored_bytes(program), "macs": program.graph.macs}
     if not measured:
-        return {**found, "resident_bytes": None, "latency_ms": None}
-    return {**found, **node_figures(program)}
+        return {**found, "resident_bytes": None, "latency_ms": None, "kernel_latency_ms": None}
+    at_load, in_kernel = (node_figures(program, mode) for mode in MODES)
+    return {
+        **found,
+        "resident_bytes": in_kernel["resident_bytes"],
+        "latency_ms": at_load["latency_ms"],
+        "kernel_latency_ms": in_kernel["latency_ms"],
+    }
 
 
-def node_figures(program: Program) -> dict[str, Any]:
+def node_figures(program: Program, mode: Decode) -> dict[str, Any]:
     """Peak memory and median latency of the node that computes all of ``program``, one thread."""
-    forms = {name: tensor.describe() for name, tensor in program.compressed.items()}
-    key = {"compiler": compiler_key(), "graph": program.graph.to_dict(), "forms": forms}
-    return cached_json("node", key, lambda: _measure(program))
+    if not program.compressed:
+        mode = "load"
+    forms = {name: _form(tensor.describe()) for name, tensor in program.compressed.items()}
+    graph = {**program.graph.to_dict(), "name": ""}
+    key = {"compiler": compiler_key(), "graph": graph, "forms": forms, "mode": mode}
+    return cached_json("node", key, lambda: _measure(program, mode))
 
 
-def _measure(program: Program) -> dict[str, Any]:
+def _form(meta: dict[str, Any]) -> list[Any]:
+    """What kernels depend on: not the number of values in use."""
+    return [meta.get(name) for name in ("format", "bits", "scale_axis")]
+
+
+def _measure(program: Program, mode: Decode) -> dict[str, Any]:
     local = device(1)
     topology = Topology("local", "one node", (local,), (), "local", "local")
     placement = {layer.name: "local" for layer in program.graph.layers}
-    plan = splitter.partition(program, topology, placement=placement)
+    decoding = Decoding(mode)
+    stored = stored_program(program, decoding)
+    plan = splitter.partition(stored, topology, placement=placement)
     inputs = [value.numpy() for value in program.example_inputs]
     with tempfile.TemporaryDirectory() as scratch, torch.no_grad():
         folder = Path(scratch)
-        bundle = splitter.compile(program, plan, topology, folder / "bundle")
+        bundle = splitter.compile(stored, plan, topology, folder / "bundle", decoding=decoding)
         with bundle.launch(trace_dir=folder) as deployment:
             for _ in range(WARM_UP + RUNS):
                 deployment(*inputs)

@@ -12,6 +12,7 @@ from math import inf
 
 from compress.candidates import recipe_of
 from compress.compare import stored_bytes
+from compress.decoding import with_decoding
 from compress.programs import compress_program
 from compress.recipe import Recipe
 from compress.sensitivity import Judge
@@ -186,8 +187,9 @@ def _attempt(
     recipe = recipe_of(joint.variants, request.steps)
     made = train(program, recipe) if recipe.rules else program
     graph = in_kernel_graph(made)
+    costs = with_decoding(made, request.topology, request.costs(graph))
     plan = partition(
-        *(graph, request.topology, request.costs(graph)),
+        *(graph, request.topology, costs),
         objective=request.objective,
         constraints=request.constraints,
         slots=request.slots,

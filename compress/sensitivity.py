@@ -12,6 +12,7 @@ from torch import fx
 
 from compress.apply import Applied, apply_recipe
 from compress.candidates import Form, changeable, forms, recipe_of
+from compress.decoding import decode_operations
 from compress.networks import batched, trainable_copy
 from compress.programs import layer_names
 from compress.sites import Site
@@ -114,14 +115,15 @@ def _outputs(module: fx.GraphModule, samples: Samples) -> torch.Tensor:
 
 def _candidate(program: Program, judge: Judge, site: Site, form: Form) -> Candidate:
     scratch = program.graph.by_name[site.layer].scratch_bytes + form.inner_bytes
-    size, drop = program.graph.weight_bytes[site.weight], 0.0
+    size, drop, operations = program.graph.weight_bytes[site.weight], 0.0, 0.0
     if form.methods:
         module = trainable_copy(program)
         recipe = recipe_of({site.layer: form.name}, 1)
         applied = apply_recipe(module, recipe, None, layer_names(program))
         size, drop = _bytes(applied), judge.sensitivity(module)
+        operations = sum(map(decode_operations, applied.tensors.values()))
     variant = Variant(form.name, size, scratch, drop)
-    return Candidate(variant, form.macs, form.kernels, form.inner_bytes)
+    return Candidate(variant, form.macs, form.kernels, form.inner_bytes, operations)
 
 
 def _bytes(applied: Applied) -> int:

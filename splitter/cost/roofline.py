@@ -7,7 +7,7 @@ to come from main memory and go back there, since fusion has already removed the
 """
 
 from splitter.costs import CostTable, LayerCost
-from splitter.graph import Graph, Layer
+from splitter.graph import DTYPE_BYTES, Graph, Layer
 from splitter.topology import Device, Topology
 
 _GATHERS = frozenset({"embedding", "gather"})
@@ -35,6 +35,16 @@ def roofline_seconds(macs: int, touched: int, device: Device) -> float:
     card = device.card
     compute_s = macs / (card.macs_per_s * device.threads / card.threads)
     return max(compute_s, touched / card.memory_bytes_per_s) + card.call_overhead_s
+
+
+def scalar_seconds(operations: float, device: Device) -> float:
+    """Time of work that uses no vectors: each takes as long as the MACs of a whole vector.
+
+    Exact for cores that do one vector of MACs per cycle; too long for narrower ones.
+    """
+    card = device.card
+    lanes = card.vector_bytes / DTYPE_BYTES["float32"]
+    return operations * lanes / (card.macs_per_s * device.threads / card.threads)
 
 
 def touched_bytes(graph: Graph, layer: Layer) -> int:

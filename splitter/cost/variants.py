@@ -1,5 +1,6 @@
 """Seconds of variants: what the roofline makes of their work and bytes.
 
+Weights that are decoded in the kernel take scalar work besides.
 Where the layer as it is was measured, the variant is taken to differ from the measurement as the
 roofline says that it differs from the layer.
 """
@@ -7,7 +8,7 @@ roofline says that it differs from the layer.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from splitter.cost.roofline import roofline_seconds, touched_bytes
+from splitter.cost.roofline import roofline_seconds, scalar_seconds, touched_bytes
 from splitter.costs import CostTable, LayerCost
 from splitter.graph import Graph
 from splitter.topology import Device, Topology
@@ -24,6 +25,8 @@ class Candidate:
     """Launches it takes: 2 for a pair of factors."""
     inner_bytes: int = 0
     """Of the tensor between factors, written and read once."""
+    scalar_operations: float = 0.0
+    """To decode its weights, beside the MACs."""
 
 
 def variant_table(
@@ -70,7 +73,8 @@ def _cost(
         saved = graph.weight_bytes[weight] - candidate.variant.weight_bytes
         touched = touched_bytes(graph, graph.by_name[layer]) - saved + 2 * candidate.inner_bytes
         overheads_s = (candidate.kernels - 1) * device.card.call_overhead_s
-        return roofline_seconds(candidate.macs, touched, device) + overheads_s
+        decode_s = scalar_seconds(candidate.scalar_operations, device)
+        return roofline_seconds(candidate.macs, touched, device) + overheads_s + decode_s
 
     ratio = 1.0 if known.source == "roofline" else known.seconds / seconds(as_is)
     return LayerCost(seconds(one) * ratio, "roofline")

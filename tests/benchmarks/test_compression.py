@@ -150,7 +150,7 @@ def test_network_and_spread(small: Schedule) -> None:
 
 def test_command_line(small: Schedule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(compression, "SCHEDULES", {"digits": small})
-    monkeypatch.setattr(compression_figures, "node_figures", lambda program: NODE)
+    monkeypatch.setattr(compression_figures, "node_figures", lambda program, mode: NODE)
     file = tmp_path / "rows.json"
     words = ["x", "--method", "kmeans", "--seeds", "1", "--jobs", "1", "--json", str(file)]
     monkeypatch.setattr(sys, "argv", words)

@@ -1,5 +1,6 @@
 """Forms of layers, their sensitivities, and the loop of solving, training and measuring."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import cast
@@ -10,14 +11,15 @@ from compress_nets import residual
 
 from compress.apply import apply_recipe
 from compress.candidates import changeable, forms, recipe_of
+from compress.decoding import decode_operations, with_decoding
 from compress.joint import JointRequest, compress_jointly, in_kernel_graph, trained_by
 from compress.networks import trainable_copy
-from compress.programs import layer_names
+from compress.programs import compress_program, layer_names
 from compress.recipe import Recipe
 from compress.sensitivity import Judge, Sensitivity, measure_forms
 from compress.storage import disk_bytes
 from compress.teach import Samples, Training
-from splitter.cost.roofline import roofline
+from splitter.cost.roofline import roofline, scalar_seconds
 from splitter.errors import InfeasibleError, PlanError
 from splitter.memory import NODE_OVERHEAD_BYTES
 from splitter.partitioning import partition
@@ -116,6 +118,21 @@ def test_accuracy_buys_memory(program: Program, sensitivity: Sensitivity, sample
         assert (f'layers = "{layer}"' in text) == (name != AS_IS)
 
 
+def test_decoding_takes_time(program: Program) -> None:
+    where = topology(10**6)
+    recipe = recipe_of({"conv1": "slq:bits=4,per_channel=true", "head": "mlq"}, 1)
+    made, _ = compress_program(program, recipe)
+    costs = roofline(made.graph, where)
+    slower = with_decoding(made, where, costs)
+    device = where.devices[0]
+    for layer in ("conv1", "head"):
+        work = decode_operations(made.compressed[f"{layer}.weight"])
+        assert work > math.prod(made.compressed[f"{layer}.weight"].shape)
+        more = slower.seconds(layer, "board") - costs.seconds(layer, "board")
+        assert more == pytest.approx(scalar_seconds(work, device))
+    assert slower.entries["stem", "board"] == costs.entries["stem", "board"]
+
+
 def judged(drops: Iterator[float]) -> Judge:
     """A judge who finds what it is told."""
 
@@ -131,10 +148,14 @@ def unchanged(program: Program, recipe: Recipe) -> Program:
 
 
 def priced(sensitivity: Sensitivity, drop: float) -> Sensitivity:
-    """Every form of fewer bytes costs more accuracy, by the step."""
+    """Every form of fewer bytes costs more accuracy, by the step; decoding is free."""
     candidates = {
         layer: tuple(
-            replace(one, variant=replace(one.variant, accuracy_drop=drop * place))
+            replace(
+                one,
+                variant=replace(one.variant, accuracy_drop=drop * place),
+                scalar_operations=0.0,
+            )
             for place, one in enumerate(sorted(own, key=lambda o: -o.variant.weight_bytes))
         )
         for layer, own in sensitivity.candidates.items()

@@ -183,6 +183,18 @@ def test_trp_in_training(scheme: str, net: Residual, loop: Loop) -> None:
     assert not any(module.training for module in net.modules())
 
 
+def test_a_rank_that_is_asked_for_holds_in_training(net: Residual, loop: Loop) -> None:
+    method = TRP(rank=2, threshold=0.0, period=2)
+    method.attach(net, ["conv1"])
+    loop(net, method.step, 4)
+    trained = net.conv1.weight.detach().clone()
+    assert decompose(trained, "nc", 1).rank_for_threshold(1e-5) == 2
+    found = method.finish()["conv1.weight"]
+    assert isinstance(found, Factors)
+    assert found.rank == 2
+    torch.testing.assert_close(net.conv1.weight.detach(), trained, atol=1e-5, rtol=1e-4)
+
+
 def test_nuclear_pull_acts_once_per_truncation(net: Residual) -> None:
     method = TRP(period=2, nuclear=0.5)
     method.attach(net, ["conv1"])
