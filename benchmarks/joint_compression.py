@@ -68,7 +68,9 @@ class Setting:
     training: Training
 
 
-def setting_of(schedule: Schedule, max_drop: float, steps: int, rounds: int) -> Setting:
+def setting_of(
+    schedule: Schedule, max_drop: float, steps: int, rounds: int, limit_s: float
+) -> Setting:
     """The network and its data; the topology is set later."""
     data = split(schedule.data)
     model = float_network(schedule, 0).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -80,7 +82,10 @@ def setting_of(schedule: Schedule, max_drop: float, steps: int, rounds: int) -> 
     train = samples_of(Images(moved, data.train.labels[rows].repeat(_COPIES)))
     first = small_topologies()[0]
     request = JointRequest(
-        first, lambda graph: roofline(graph, first), max_drop, steps=steps, rounds=rounds
+        *(first, lambda graph: roofline(graph, first), max_drop),
+        time_limit_s=limit_s,
+        steps=steps,
+        rounds=rounds,
     )
     return Setting(
         program,
@@ -117,7 +122,11 @@ def ways(
     }
     yield "fewest MACs, then split", _then_split(program, table, request, macs)
     costs = request.costs(program.graph)
-    whole = partition(program.graph, request.topology, costs, slots=request.slots)
+    whole = partition(
+        *(program.graph, request.topology, costs),
+        slots=request.slots,
+        time_limit_s=request.time_limit_s,
+    )
     pins = Constraints(pins=tuple((exactly(name), d) for name, d in whole.placement.items()))
     yield "split, then compress", jointly(program, table, replace(request, constraints=pins))
 
@@ -140,7 +149,11 @@ def _then_split(
         choice = cheapest(table, price, allowance)
         costs = request.costs(program.graph)
         graph, own = chosen(program.graph, costs, table, choice)
-        plan = partition(graph, request.topology, own, slots=request.slots)
+        plan = partition(
+            *(graph, request.topology, own),
+            slots=request.slots,
+            time_limit_s=request.time_limit_s,
+        )
         return JointPlan(plan, choice, accuracy_drop(table, choice), allowance)
 
     return solve
@@ -172,7 +185,11 @@ def compared(
     request = replace(setting.request, topology=topology, costs=lambda g: roofline(g, topology))
     costs = request.costs(program.graph)
     table = sensitivity.table(program.graph, topology, costs)
-    whole = partition(program.graph, topology, costs, slots=request.slots)
+    whole = partition(
+        *(program.graph, topology, costs),
+        slots=request.slots,
+        time_limit_s=request.time_limit_s,
+    )
     yield _row(topology, "float, split", whole.estimate.latency_s, 0.0, 0.0, 0.0, True, program)
     for way, solve in ways(program, sensitivity, table, request):
         err.print(f"{topology.name}: {way}")
@@ -268,6 +285,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=300, help="of training, per attempt")
     parser.add_argument("--rounds", type=int, default=3, help="attempts of every way")
     parser.add_argument("--images", type=int, default=1000, help="for the sensitivities")
+    parser.add_argument("--time-limit", type=float, default=15.0, help="seconds per solve")
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--picture", type=Path, help="write latency over accuracy as .png")
     return parser.parse_args()
@@ -277,7 +295,8 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(1)
     setting = setting_of(
-        SCHEDULES[options.data], options.max_accuracy_drop, options.steps, options.rounds
+        SCHEDULES[options.data],
+        *(options.max_accuracy_drop, options.steps, options.rounds, options.time_limit),
     )
     with progress("measuring sensitivities") as report:
         sensitivity = measure_forms(setting.program, drops_on(setting, options.images), report)

@@ -39,6 +39,8 @@ class Crowded:
     assignment: Assignment
     device: int
     activation_bytes: int
+    because: tuple[tuple[int, int], ...] = ()
+    """(layer, variant) pairs whose scratch it takes to need that much."""
 
 
 @dataclass
@@ -145,6 +147,9 @@ class VariantModel(PlacementModel):
         device, placed = crowded.device, Refuted(crowded.assignment, None)
         parts = [(terms, size / MIB) for terms, size in self.weight_bytes_on(device)]
         same = combine(({ONE: 1.0}, 1.0), (changes(self, placed), -1.0))
+        for layer, pick in crowded.because:
+            kept = {column: 1.0 for (k, _), column in self.y[layer].items() if k == pick}
+            same = combine((same, 1.0), (kept, 1.0), ({ONE: 1.0}, -1.0))
         fixed = ({ONE: 1.0}, NODE_OVERHEAD_BYTES / MIB)
         need = combine(*parts, (same, crowded.activation_bytes / MIB), fixed)
         self.milp.at_least({ONE: (self.problem.limits[device] + 0.5) / MIB}, need)

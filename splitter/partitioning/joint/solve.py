@@ -38,6 +38,9 @@ _START_PART = 0.1
 """Of the time, for first plans."""
 _SETTLE_S = 1.0
 """Least time for the choice among equals."""
+_BELOW_PART = 0.2
+"""Of the time left, for a state well below the limits."""
+_TRIES = 4
 _SCALE = 1000.0
 _ROUNDING = 1e-9
 
@@ -119,6 +122,8 @@ class _Search:
         self.best: State | None = None
         self.best_value, self.bound = inf, 0.0
         self.learned = _Learned(Cuts())
+        self.margin: dict[int, int] = {}
+        """Bytes by which rows were too kind to a device."""
         self._problems: dict[Picks, Problem] = {}
 
     def run(self) -> None:
@@ -176,6 +181,7 @@ class _Search:
             found = first_plan(self.problem(picks), self.objective, until_s)
             if found is not None:
                 self._offer(picks, found)
+                self._variants_for(found)
 
     def _offer(self, picks: Picks, assignment: Assignment) -> None:
         problem = self.problem(picks)
@@ -184,10 +190,11 @@ class _Search:
         if reached < self.best_value and fits(problem, better):
             self.best, self.best_value = State(better, picks), reached
 
-    def _rows(self) -> tuple[VariantModel, Terms, float]:
+    def _rows(self, limits: tuple[int, ...] = ()) -> tuple[VariantModel, Terms, float]:
         """The program as far as it is known, the price of a state in it, and the price's unit."""
         learned = self.learned
-        model = VariantModel(self.envelope, table=self.table, allowed_drop=self.allowed_drop)
+        problem = replace(self.envelope, limits=limits) if limits else self.envelope
+        model = VariantModel(problem, table=self.table, allowed_drop=self.allowed_drop)
         known = self.best_value < inf
         unit = (self.best_value if known else typical_value(self.envelope, self.objective)) / _SCALE
         unit = unit or 1.0
@@ -239,31 +246,74 @@ class _Search:
         return both != before
 
     def _learn_memory(self, problem: Problem, state: State) -> None:
-        before, least, new = self.learned.cuts.crossings, self._least_activations(state), False
+        before, new = self.learned.cuts.crossings, False
         for device in overfull(problem, state.assignment):
             both = self.learned.cuts.crossings | crossings(problem, state.assignment, device)
             self.learned.cuts = replace(self.learned.cuts, crossings=both)
-            crowded = Crowded(state.assignment, device, least[device])
+            crowded = self._crowded(state, device)
             if both == before and crowded not in self.learned.crowded:
                 self.learned.crowded.append(crowded)
                 new = True
         if not new and self.learned.cuts.crossings == before:
             self.learned.broken.append(state)
+        self._note_margin(problem, state)
+        self._variants_for(state.assignment)
+        below = self._below_the_limits()
+        if below is not None and fits(self.problem(below.picks), below.assignment):
+            self._offer(below.picks, below.assignment)
 
-    def _least_activations(self, state: State) -> list[int]:
-        """Bytes of activations per device with the variants that need least scratch."""
-        own = [self.table.variants.get(layer, ()) for layer in self.layers]
-        small = tuple(
-            min(range(len(v)), key=lambda k, v=v: v[k].scratch_bytes, default=0)  # type: ignore[misc]
-            for v in own
-        )
-        problem = self.problem(small)
-        least = list(memory_bytes(problem, state.assignment))
-        for device in range(problem.m):
-            layers = [n for n, d in zip(self.layers, state.assignment, strict=True) if d == device]
-            names = problem.graph.weights_of(layers)
-            least[device] -= sum(problem.graph.weight_bytes[w] for w in names)
-        return [max(size - NODE_OVERHEAD_BYTES, 0) for size in least]
+    def _crowded(self, state: State, device: int) -> Crowded:
+        """Why the activations of ``state`` are so large, by as few layers as possible."""
+        need = self._activation_bytes(state.assignment, state.picks, device)
+        picks, because = list(state.picks), list[tuple[int, int]]()
+        for layer, at in enumerate(state.assignment):
+            own = self.table.variants.get(self.layers[layer], ())
+            scratch = [one.scratch_bytes for one in own]
+            least = scratch.index(min(scratch)) if scratch else 0
+            if at != device or not own or own[picks[layer]] == own[least]:
+                continue
+            usual, picks[layer] = picks[layer], least
+            if self._activation_bytes(state.assignment, tuple(picks), device) < need:
+                picks[layer] = usual
+                because.append((layer, usual))
+        return Crowded(state.assignment, device, need, tuple(because))
+
+    def _activation_bytes(self, assignment: Assignment, picks: Picks, device: int) -> int:
+        graph = self.problem(picks).graph
+        layers = [n for n, d in zip(self.layers, assignment, strict=True) if d == device]
+        weights = sum(graph.weight_bytes[w] for w in graph.weights_of(layers))
+        used = memory_bytes(self.problem(picks), assignment)[device]
+        return max(used - weights - NODE_OVERHEAD_BYTES, 0)
+
+    def _variants_for(self, assignment: Assignment) -> None:
+        """The best variants of one placement, where rows tell that it holds."""
+        for _ in range(_TRIES):
+            state = self._below_the_limits(assignment)
+            if state is None:
+                return
+            problem = self.problem(state.picks)
+            if not overfull(problem, state.assignment):
+                if fits(problem, state.assignment):
+                    self._offer(state.picks, state.assignment)
+                return
+            self._note_margin(problem, state)
+
+    def _note_margin(self, problem: Problem, state: State) -> None:
+        used = memory_bytes(problem, state.assignment)
+        for device in overfull(problem, state.assignment):
+            over = used[device] - problem.limits[device]
+            self.margin[device] = self.margin.get(device, 0) + over
+
+    def _below_the_limits(self, assignment: Assignment | None = None) -> State | None:
+        """A state for the rows with limits that are as much lower as they were too kind before."""
+        limits = enumerate(self.envelope.limits)
+        model, price, _ = self._rows(tuple(n - self.margin.get(d, 0) for d, n in limits))
+        for layer, device in enumerate(assignment or ()):
+            model.milp.equal(model.on(layer, device), {ONE: 1.0})
+        model.milp.objective = price
+        left_s = self.deadline_s - monotonic()
+        result = model.milp.solve(min(left_s, max(_BELOW_PART * left_s, _SETTLE_S)))
+        return None if result.values is None else model.state(result.values)
 
 
 def _first_picks(layers: list[str], table: VariantTable, allowed_drop: float) -> Iterator[Picks]:
