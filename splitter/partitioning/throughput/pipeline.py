@@ -11,7 +11,7 @@ that a better pipeline may pass.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf, prod
 from time import monotonic
 
@@ -89,16 +89,29 @@ class PipelineSearch:
         self.cases = [_Case(floor_s, 0, free=loose if few else frozenset())]
         if not few:
             self._join_all()
-        number = 0
-        while self.cases and self.cases[0].bound_s < self._limit_s():
-            if monotonic() > self.deadline_s:
-                break
-            for case in self._solve(heappop(self.cases)):
-                # Of equal bounds the newest comes first, so that some case is finished.
-                number -= 1
-                heappush(self.cases, replace(case, number=number))
+        self._branch()
         bound_s = min([self.open_s, *(case.bound_s for case in self.cases)])
         return Found(self.best.assignment, self.best.value_s, min(bound_s, self.best.value_s))
+
+    def _branch(self) -> None:
+        """Look at cases until none can be better or time runs out.
+
+        At first the last of each split comes next, so that there is a good pipeline early; then the
+        case with the least bound, and of equal ones the newest.
+        """
+        number, diving = 0, True
+        while self.cases and monotonic() <= self.deadline_s:
+            case = self.cases.pop() if diving else heappop(self.cases)
+            if not diving and case.bound_s >= self._limit_s():
+                heappush(self.cases, case)
+                return
+            found = list(self._solve(case))
+            for child in found:
+                number -= 1
+                self.cases.append(replace(child, number=number))
+            diving &= bool(found)
+            if not diving:
+                heapify(self.cases)
 
     def _join_all(self) -> None:
         """A good pipeline to begin with: every loose block where its heaviest tensor leads."""
