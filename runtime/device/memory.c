@@ -11,16 +11,29 @@
 #include "fail.h"
 #include "files.h"
 
+/* What most 64-bit processors can translate at once. */
+enum { HUGE_PAGE_BYTES = 2 << 20 };
+
+/* Kernels read planes side by side, each from pages of its own, which are more than a processor
+ * keeps translations for. Only whole huge pages are asked for, so no memory is wasted; that the
+ * system has none is no fault. */
+static unsigned char *huge_pages(unsigned char *pages, size_t bytes) {
+  size_t before = -(uintptr_t)pages % HUGE_PAGE_BYTES;
+  (void)madvise(pages + before, bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+  return pages + before;
+}
+
 unsigned char *memory_pages(uint64_t bytes, const char *what) {
   if (bytes == 0) return NULL;
   if (bytes > SIZE_MAX / 2)
     fail(EXIT_RESOURCE, "%s needs %" PRIu64 " bytes, more than this processor can address", what,
          bytes);
-  void *pages =
-      mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  size_t huge = bytes < HUGE_PAGE_BYTES ? 0 : HUGE_PAGE_BYTES;
+  unsigned char *pages = mmap(NULL, (size_t)bytes + huge, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED)
     fail(EXIT_RESOURCE, "no memory for %s, %" PRIu64 " bytes: %s", what, bytes, strerror(errno));
-  return pages;
+  return huge == 0 ? pages : huge_pages(pages, (size_t)bytes);
 }
 
 void *memory_array(size_t count, size_t size) {
