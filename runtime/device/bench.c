@@ -8,6 +8,7 @@
 #include "compute.h"
 #include "fail.h"
 #include "memory.h"
+#include "pool.h"
 #include "slots.h"
 #include "tables.h"
 
@@ -100,8 +101,10 @@ void bench(uint32_t runs, const unsigned char *weights) {
   Slot *slot = slots_any();
   for (uint32_t i = 0; i < calls; i++) fill_arguments(&node_tables.calls[i], slot, &state);
   for (uint32_t i = 0; i < calls; i++) compute_call(i, slot);
+  pool_begin_stage();
   for (uint32_t run = 0; run < runs; run++)
     for (uint32_t i = 0; i < calls; i++) times_ns[(size_t)i * runs + run] = timed_call(i, slot);
+  pool_end_stage();
   say("index,layer,median_s,min_s\n");
   for (uint32_t i = 0; i < calls; i++) say_times(i, times_ns + (size_t)i * runs, runs);
   free(times_ns);

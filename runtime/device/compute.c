@@ -6,6 +6,7 @@
 #include "backend.h"
 #include "clock.h"
 #include "fail.h"
+#include "pool.h"
 #include "send.h"
 #include "thread.h"
 #include "trace.h"
@@ -26,11 +27,13 @@ void compute_call(uint32_t index, Slot *slot) {
 static void run_stage(Slot *slot, uint32_t index) {
   const NodeStage *stage = &node_tables.stages[index];
   uint64_t request = slot->request, start_ns = now_ns(), end_ns = start_ns;
+  pool_begin_stage();
   for (uint32_t i = 0; i < stage->call_count; i++) {
     compute_call(stage->first_call + i, slot);
     end_ns = now_ns(); /* waking the sender below may cost this thread its processor */
     send_after(AFTER_CALL, stage->first_call + i, slot);
   }
+  pool_end_stage();
   trace_event("stage", request, index, start_ns, end_ns);
   slots_computed(slot);
 }

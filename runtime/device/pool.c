@@ -10,14 +10,21 @@
 #include "fail.h"
 #include "thread.h"
 
-enum { SPIN_NS = 50000, SPINS_PER_LOOK = 32 };
+/* Waking a sleeper can take longer than a layer: whoever launches has then done all the work, and
+ * the worker, late for every launch, sleeps again. So while a stage runs nobody sleeps unless there
+ * is nothing to do for long. */
+enum { SPIN_NS = 50000, SPIN_IN_STAGE_NS = 2000000, SPINS_PER_LOOK = 32, MAX_SHARES = 32 };
 
-/* A launch is one number: which launch it is (upper half) and how many of its tasks nobody has
- * taken yet (lower half). Whoever lowers it owns a task, and the launch cannot end before that
- * task does, so the plain fields are stable for the owner. */
+/* A launch is one number: which launch it is (upper half) and a bit for each share of its tasks that
+ * nobody has taken yet (lower half). Whoever clears a bit owns the share, and the launch cannot end
+ * before that share does, so the plain fields are stable for the owner. Each thread takes its own
+ * share first: it then works on the same part of every layer, and finds most of its input in its
+ * own cache. */
 static struct {
   uint32_t threads;
-  uint64_t spin_ns;
+  bool spins;
+  atomic_bool in_stage;
+  _Atomic uint32_t stages; /* begun so far */
   ParallelTask task;
   void *data;
   ParallelGroup group;
@@ -50,56 +57,67 @@ static uint32_t launch_number(uint64_t launch) {
   return (uint32_t)(launch >> 32);
 }
 
-static bool take_task(uint32_t number, int32_t *task) {
+static bool take_share(uint32_t number, uint32_t own, uint32_t *share) {
   uint64_t launch = atomic_load(&pool.launch);
   for (;;) {
     uint32_t left = (uint32_t)launch;
     if (launch_number(launch) != number || left == 0) return false;
-    if (!atomic_compare_exchange_weak(&pool.launch, &launch, launch - 1)) continue;
-    *task = pool.group.num_task - (int32_t)left;
-    return true;
+    *share = left >> own & 1 ? own : (uint32_t)__builtin_ctz(left);
+    if (atomic_compare_exchange_weak(&pool.launch, &launch, launch & ~(UINT64_C(1) << *share)))
+      return true;
   }
 }
 
-static void finish_task(void) {
+static void finish_share(void) {
   if (atomic_fetch_sub(&pool.unfinished, 1) != 1 || !atomic_load(&pool.waiting)) return;
   (void)pthread_mutex_lock(&pool.lock);
   (void)pthread_cond_signal(&pool.done);
   (void)pthread_mutex_unlock(&pool.lock);
 }
 
-static void work_on(uint32_t number) {
-  int32_t task;
+static void work_on(uint32_t number, uint32_t own) {
+  uint32_t share;
   in_task = true;
-  while (take_task(number, &task)) {
-    if (pool.task(task, &pool.group, pool.data) != 0) atomic_store(&pool.failed, true);
-    finish_task();
+  while (take_share(number, own, &share)) {
+    for (int32_t task = (int32_t)share; task < pool.group.num_task; task += MAX_SHARES)
+      if (pool.task(task, &pool.group, pool.data) != 0) atomic_store(&pool.failed, true);
+    finish_share();
   }
   in_task = false;
 }
 
+static bool may_spin(uint64_t start_ns) {
+  if (!pool.spins) return false;
+  return now_ns() - start_ns < (atomic_load(&pool.in_stage) ? SPIN_IN_STAGE_NS : SPIN_NS);
+}
+
 /* Spins until the condition holds or the time for spinning is over. */
-#define SPIN_UNTIL(condition)                                                          \
-  for (uint64_t end_ns = now_ns() + pool.spin_ns; !(condition) && now_ns() < end_ns;) \
+#define SPIN_UNTIL(condition)                                             \
+  for (uint64_t start_ns = now_ns(); !(condition) && may_spin(start_ns);) \
   for (int spin = 0; spin < SPINS_PER_LOOK && !(condition); spin++) breathe()
 
 static bool launched_after(uint32_t number) {
   return launch_number(atomic_load(&pool.launch)) != number;
 }
 
-static void *worker(void *unused) {
-  (void)unused;
+static void sleep_until_wanted(uint32_t number, uint32_t stages) {
+  (void)pthread_mutex_lock(&pool.lock);
+  atomic_fetch_add(&pool.sleeping, 1);
+  while (!launched_after(number) && atomic_load(&pool.stages) == stages)
+    (void)pthread_cond_wait(&pool.wake, &pool.lock);
+  atomic_fetch_sub(&pool.sleeping, 1);
+  (void)pthread_mutex_unlock(&pool.lock);
+}
+
+static void *worker(void *index) {
+  uint32_t own = (uint32_t)(uintptr_t)index % MAX_SHARES;
   for (uint32_t number = 0;;) {
+    uint32_t stages = atomic_load(&pool.stages);
     SPIN_UNTIL(launched_after(number));
-    if (!launched_after(number)) {
-      (void)pthread_mutex_lock(&pool.lock);
-      atomic_fetch_add(&pool.sleeping, 1);
-      while (!launched_after(number)) (void)pthread_cond_wait(&pool.wake, &pool.lock);
-      atomic_fetch_sub(&pool.sleeping, 1);
-      (void)pthread_mutex_unlock(&pool.lock);
-    }
+    if (!launched_after(number)) sleep_until_wanted(number, stages);
+    if (!launched_after(number)) continue;
     number = launch_number(atomic_load(&pool.launch));
-    work_on(number);
+    work_on(number, own);
   }
   return NULL;
 }
@@ -108,8 +126,9 @@ void pool_start(uint32_t threads) {
   long processors = sysconf(_SC_NPROCESSORS_ONLN);
   pool.threads = threads;
   /* Spinning helps only while every thread has a processor of its own. */
-  pool.spin_ns = processors >= (long)threads ? SPIN_NS : 0;
-  for (uint32_t i = 1; i < threads; i++) thread_start(worker, NULL, THREAD_KERNEL_BYTES);
+  pool.spins = processors >= (long)threads;
+  for (uint32_t i = 1; i < threads; i++)
+    thread_start(worker, (void *)(uintptr_t)i, THREAD_KERNEL_BYTES);
 }
 
 static int run_alone(ParallelTask task, void *data, int32_t count) {
@@ -137,6 +156,17 @@ static void wake_sleepers(void) {
   (void)pthread_mutex_unlock(&pool.lock);
 }
 
+void pool_begin_stage(void) {
+  if (!pool.spins || pool.threads == 1) return;
+  atomic_store(&pool.in_stage, true);
+  atomic_fetch_add(&pool.stages, 1);
+  wake_sleepers();
+}
+
+void pool_end_stage(void) {
+  atomic_store(&pool.in_stage, false);
+}
+
 int pool_run(ParallelTask task, void *data, int count) {
   if (count <= 0) count = (int)pool.threads;
   if (pool.threads == 1 || count == 1 || in_task) return run_alone(task, data, count);
@@ -145,11 +175,12 @@ int pool_run(ParallelTask task, void *data, int count) {
   pool.group = (ParallelGroup){.sync_handle = &pool.arrived, .num_task = count};
   atomic_store(&pool.arrived, 0);
   atomic_store(&pool.failed, false);
-  atomic_store(&pool.unfinished, count);
+  int32_t shares = count < MAX_SHARES ? count : MAX_SHARES;
+  atomic_store(&pool.unfinished, shares);
   uint32_t number = launch_number(atomic_load(&pool.launch)) + 1;
-  atomic_store(&pool.launch, (uint64_t)number << 32 | (uint32_t)count);
+  atomic_store(&pool.launch, (uint64_t)number << 32 | UINT32_MAX >> (MAX_SHARES - shares));
   wake_sleepers();
-  work_on(number);
+  work_on(number, 0);
   wait_unfinished();
   return atomic_load(&pool.failed) ? -1 : 0;
 }

@@ -14,7 +14,15 @@ from tvm import s_tir
 from runtime.build.lower.context import Anchor
 from runtime.build.lower.tile import Tile, largest_divisor
 from runtime.build.machine import Machine
-from runtime.build.schedule.loops import extent, name_of, own_loops, share, vector_width
+from runtime.build.schedule.loops import (
+    MOST_UNEVEN,
+    extent,
+    name_of,
+    own_loops,
+    share,
+    split_for_threads,
+    vector_width,
+)
 from runtime.build.schedule.padding import pad_at, pad_first
 
 
@@ -51,24 +59,44 @@ def _outer_order(
     space_o: Any,
     machine: Machine,
 ) -> list[Any]:
-    """The chosen order; else inside runs what is read again: the positions, unless only the weights
-    fit the cache. Where neither fits, the positions of a few rows.
+    """The chosen order; else blocks of channels run inside pieces of the image."""
+    lead, positions = outer[:1], [*outer[1:], space_o]
+    if anchor.order == "channels-inside":
+        return [*lead, *positions, channel_o]
+    if anchor.order == "space-inside":
+        return [*lead, channel_o, *positions]
+    apart, within = _pieces(sch, anchor, channel_o, positions, machine)
+    return [*lead, *apart, channel_o, *within]
+
+
+def _pieces(
+    sch: s_tir.Schedule, anchor: Anchor, channel_o: Any, positions: list[Any], machine: Machine
+) -> tuple[list[Any], list[Any]]:
+    """A loop over pieces of the image, if any, and the loops inside a piece.
+
+    A piece's input is read again for every block of channels, and the weights for every piece: both
+    shall come from the cache. Where the weights do not fit it, the whole image is one piece unless
+    reading them several times is less than reading the image for every block of channels.
     """
     tile = anchor.tile
     assert tile is not None
-    lead, rows = outer[:1], outer[1:]
-    positions = extent(sch, space_o) * math.prod(extent(sch, x) for x in rows)
-    input_bytes = 4 * anchor.depth * positions * tile.space
-    weight_bytes = 4 * _depth(sch, anchor) * extent(sch, channel_o) * tile.channels * tile.blocks
-    fits = weight_bytes <= machine.kept_bytes < input_bytes
-    if anchor.order == "channels-inside" or (anchor.order == "" and fits):
-        return [*lead, *rows, space_o, channel_o]
-    if anchor.order == "" and rows and min(weight_bytes, input_bytes) > machine.kept_bytes:
-        count = extent(sch, rows[0])
-        few = largest_divisor(count, count * machine.kept_bytes // input_bytes)
-        rows_o, rows_i = sch.split(rows[0], [None, few])
-        return [*lead, rows_o, channel_o, rows_i, *rows[1:], space_o]
-    return [*lead, channel_o, *rows, space_o]
+    tiles, blocks = math.prod(extent(sch, x) for x in positions), extent(sch, channel_o)
+    input_bytes = 4 * anchor.depth * tiles * tile.space
+    weight_bytes = 4 * _depth(sch, anchor) * blocks * tile.channels * tile.blocks
+    if weight_bytes <= machine.kept_bytes:
+        if input_bytes <= machine.kept_bytes:
+            return split_for_threads(sch, positions, machine)
+        room = machine.kept_bytes // 2
+    else:
+        pieces = input_bytes / machine.kept_bytes
+        if pieces <= 1 or pieces * weight_bytes + input_bytes > blocks * input_bytes + weight_bytes:
+            return [], positions
+        room = machine.kept_bytes
+    count = extent(sch, positions[0])
+    piece, rest = sch.split(
+        positions[0], [None, largest_divisor(count, count * room // input_bytes)]
+    )
+    return [piece], [rest, *positions[1:]]
 
 
 def _depth(sch: s_tir.Schedule, anchor: Anchor) -> int:
@@ -81,15 +109,10 @@ def _share_tiles(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> Any
     """Give each thread a run of tiles; returns the loop inside which one tile is computed."""
     runs = math.prod(extent(sch, loop) for loop in order[:-1])
     longest = -(-runs // machine.threads)
-    if runs >= 2 * machine.threads and longest * machine.threads <= _MOST_UNEVEN * runs:
+    if runs >= 2 * machine.threads and longest * machine.threads <= MOST_UNEVEN * runs:
         share(sch, order[:-1], machine)
         return order[-1]
     return share(sch, order, machine)
-
-
-# The longest of the threads' shares, as a multiple of an equal one, from which on smaller pieces
-# are shared.
-_MOST_UNEVEN = 1.05
 
 
 def schedule_accumulators(sch: s_tir.Schedule, product: Any, machine: Machine) -> None:

@@ -6,6 +6,10 @@ from tvm import s_tir, tirx
 
 from runtime.build.machine import Machine
 
+# The longest of the threads' shares, as a multiple of an equal one, from which on smaller pieces
+# are shared.
+MOST_UNEVEN = 1.05
+
 
 def blocks(sch: s_tir.Schedule) -> list[Any]:
     """All blocks of the function, producers first."""
@@ -159,6 +163,31 @@ def _fold_by_lanes(
     sch.vectorize(list(sch.get_loops(start))[-1])
     sch.set_scope(partial, 0, "local")
     sch.decompose_reduction(block, list(sch.get_loops(block))[-1])
+
+
+def split_for_threads(
+    sch: s_tir.Schedule, positions: list[Any], machine: Machine
+) -> tuple[list[Any], list[Any]]:
+    """A loop over pieces of the image, one or a few for each thread, and the loops inside a piece.
+
+    A thread that computes the same piece of every layer finds most of its input where it left it.
+    What another core has just written takes far longer to read than what it has not: on two cores a
+    pointwise convolution that each computed for half of the channels took as long as on one. No
+    pieces where they would be of unequal size, or with one thread.
+    """
+    if machine.threads == 1:
+        return [], positions
+    for index, loop in enumerate(positions):
+        count = extent(sch, loop)
+        if count == 1:
+            continue
+        for pieces in range(machine.threads, count + 1):
+            longest = -(-pieces // machine.threads) * machine.threads
+            if count % pieces == 0 and longest <= MOST_UNEVEN * pieces:
+                piece, rest = sch.split(loop, [pieces, None])
+                return [piece], [*positions[:index], rest, *positions[index + 1 :]]
+        break
+    return [], positions
 
 
 def share(sch: s_tir.Schedule, loops: list[Any], machine: Machine) -> Any:
