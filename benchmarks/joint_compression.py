@@ -310,13 +310,12 @@ def main() -> None:
             known[text] = fresh(program, recipe)
         return known[text]
 
-    rows = [
-        row
-        for topology in small_topologies()
-        for row in compared(setting, sensitivity, topology, train)
-    ]
     out.print(f"{setting.program.graph}; {setting.test.original:.2f} % of test images right")
-    out.print(table_of(rows))
+    rows: list[dict[str, Any]] = []
+    for topology in small_topologies():
+        own = list(compared(setting, sensitivity, topology, train))
+        out.print(table_of(own))
+        rows += own
     if options.picture is not None:
         draw(rows, options.picture)
     if options.json is not None:
