@@ -50,6 +50,9 @@ def main() -> None:
         return
     rows = [_in_own_process(case) for case in _cases(chosen)]
     Console().print(_table(rows))
+    for row in rows:
+        if row["why"]:
+            Console(stderr=True).print(row["why"], markup=False)
     if chosen.json:
         chosen.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     if chosen.plot:
@@ -89,6 +92,7 @@ def _measured(case: Row) -> Row:
     costs = roofline(graph, topology)
     began = time.monotonic()
     found: Row = {"value": None, "bound": None, "gap": None, "method": "", "used_devices": 0}
+    why = ""
     try:
         plan = partition(
             graph,
@@ -106,7 +110,7 @@ def _measured(case: Row) -> Row:
         }
         status = "verified, " + plan.proof.status
     except SplitterError as error:
-        status = str(error)
+        status, why = "no plan", str(error)
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         **case,
@@ -115,6 +119,7 @@ def _measured(case: Row) -> Row:
         "seconds": time.monotonic() - began,
         "peak_bytes": peak_kib * 1024,
         "status": status,
+        "why": why,
     }
 
 
