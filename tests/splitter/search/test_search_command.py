@@ -9,6 +9,9 @@ from typer.testing import CliRunner
 from splitter.cli.main import app
 from splitter.errors import InfeasibleError, SplitterError, UsageError
 
+pytestmark = pytest.mark.models
+"""The digits are those of scikit-learn."""
+
 QUICK = (
     *("search", "--space", "small_space:tiny", "--data", "digits", "-t", "loopback3"),
     *("--epochs", "4", "--tune-epochs", "1", "--final-epochs", "1", "--passes", "1"),
