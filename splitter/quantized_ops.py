@@ -23,15 +23,9 @@ def _f32(value: float) -> torch.Tensor:
     return torch.tensor(value, dtype=torch.float32)
 
 
-def _scaled(sums: torch.Tensor, bias: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Exact sums, held as floats, plus bias and times factor of each channel (the last axis)."""
-    return (sums.to(torch.int32) + bias).to(torch.float32) * factor
-
-
-def _exact(weight: torch.Tensor) -> torch.dtype:
-    """The smaller float type in which sums of products with ``weight`` are exact."""
-    largest = weight[0].numel() * _LEVELS * 128
-    return torch.float32 if largest < 1 << 24 else torch.float64
+def _scaled(sums: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Exact sums, held as float64, times a factor of each channel, as int32 and float32 have it."""
+    return sums.to(torch.int32).to(torch.float32) * factor
 
 
 @torch.library.custom_op("splitter::quantize", mutates_args=())
@@ -67,28 +61,12 @@ def qconv2d(
     ``zero`` beyond the edge. ``factor`` is float32, one per output channel; ``padding`` is top,
     left, bottom, right.
     """
-    multiples = convolved(x, weight, bias, factor, stride, padding, dilation, groups, zero)
-    return _numbers(multiples, out_zero, low, high).contiguous()
-
-
-def convolved(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    factor: torch.Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    zero: int,
-) -> torch.Tensor:
-    """`qconv2d` before its result is rounded: float32 multiples of the result's scale."""
     top, left, bottom, right = padding
-    kind = _exact(weight)
-    planes = F.pad(x.movedim(-1, 1).to(kind), (left, right, top, bottom), value=float(zero))
-    kernel = weight.movedim(-1, 1).to(kind)
-    sums = F.conv2d(planes, kernel, None, list(stride), 0, list(dilation), groups)
-    return _scaled(sums.movedim(1, -1), bias, factor)
+    planes = F.pad(x.movedim(-1, 1).double(), (left, right, top, bottom), value=float(zero))
+    kernel = weight.movedim(-1, 1).double()
+    # Products of 8-bit numbers and their sums are exact in float64.
+    sums = F.conv2d(planes, kernel, bias.double(), stride, 0, dilation, groups)
+    return _numbers(_scaled(sums.movedim(1, -1), factor), out_zero, low, high).contiguous()
 
 
 @torch.library.custom_op("splitter::qlinear", mutates_args=())
@@ -102,7 +80,7 @@ def qlinear(
     high: int,
 ) -> torch.Tensor:
     """Numbers [N, C] times weights [F, C] of int8, as `qconv2d`."""
-    return _numbers(multiplied(x, weight, bias, factor), out_zero, low, high)
+    return _numbers(_scaled(_product(x, weight, bias), factor), out_zero, low, high)
 
 
 @torch.library.custom_op("splitter::qlinear_float", mutates_args=())
@@ -110,15 +88,11 @@ def qlinear_float(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, factor: torch.Tensor
 ) -> torch.Tensor:
     """The same with a result of float32."""
-    return multiplied(x, weight, bias, factor)
+    return _scaled(_product(x, weight, bias), factor)
 
 
-def multiplied(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, factor: torch.Tensor
-) -> torch.Tensor:
-    """`qlinear` before its result is rounded: float32 multiples of the result's scale."""
-    kind = _exact(weight)
-    return _scaled(F.linear(x.to(kind), weight.to(kind)), bias, factor)
+def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return F.linear(x.double(), weight.double(), bias.double())
 
 
 @torch.library.custom_op("splitter::qadd", mutates_args=())

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from compress.int8.correct import Origin, correct_biases
 from compress.int8.ranges import Calibration, Numbers, calibrate
 from compress.int8.weights import integer_weight
 from splitter.errors import UsageError
@@ -28,7 +27,7 @@ _ACTIVATIONS = ("relu", "relu6", "hardtanh", "clamp")
 def quantize(
     program: Program,
     requests: Iterable[Sequence[torch.Tensor]],
-    calibration: Calibration = "minmax",
+    calibration: Calibration = "mse",
 ) -> Program:
     """``program`` with convolutions, linear layers and what lies between on 8-bit numbers.
 
@@ -44,10 +43,8 @@ def quantize(
     nodes = program.module.graph.nodes
     if any(n.op == "call_function" and operator_name(n) in QUANTIZED for n in nodes):
         raise UsageError(f"{program.graph.name} is on 8-bit numbers already")
-    given = [tuple(request) for request in requests]
-    rewriter = _Rewriter(program, calibrate(program, given, calibration))
-    module = rewriter.rewritten()
-    correct_biases(program, module, rewriter.origins, given)
+    numbers = calibrate(program, requests, calibration)
+    module = _Rewriter(program, numbers).rewritten()
     made = group_layers(module, program.graph.name, program.graph.inputs, program.graph.outputs)
     return replace(made, example_inputs=program.example_inputs)
 
@@ -70,7 +67,6 @@ class _Rewriter:
         self.values: dict[fx.Node, _Value] = {}
         self.absorbed: set[fx.Node] = set()
         self.constants: dict[str, fx.Node] = {}
-        self.origins: dict[str, Origin] = {}
 
     def rewritten(self) -> fx.GraphModule:
         for node in self.program.module.graph.nodes:
@@ -218,7 +214,6 @@ class _Rewriter:
         places = (stride, padding, dilation, groups)
         ends = (x.numbers.zero, numbers.zero, *self.bounds(numbers, low, high))
         made = self.call("qconv2d", x.node, *constants, *places, *ends)
-        self.origins[made.name] = Origin(node.name, numbers.scale)
         self.values[result] = _Value(made, numbers)
         return True
 
@@ -233,14 +228,12 @@ class _Rewriter:
         if not all(operator_name(user) == "linear" for user in _after_activation(node)):
             constants = self.weighted(node, x, 1.0, channels_last=False)
             self.floats[node] = self.call("qlinear_float", x.node, *constants)
-            self.origins[self.floats[node].name] = Origin(node.name, 1.0)
             return True
         result, low, high = self.activation(node)
         numbers = self.numbers[result.name]
         constants = self.weighted(node, x, numbers.scale, channels_last=False)
         ends = (numbers.zero, *self.bounds(numbers, low, high))
         made = self.call("qlinear", x.node, *constants, *ends)
-        self.origins[made.name] = Origin(node.name, numbers.scale)
         self.values[result] = _Value(made, numbers)
         return True
 

@@ -36,7 +36,7 @@ def quantize_command(
     ],
     ranges: Annotated[
         Ranges, typer.Option(help="Least squared error, or everything that was seen.")
-    ] = Ranges.MINMAX,
+    ] = Ranges.MSE,
     input_shape: options.InputShapes = None,
     json: options.Json = False,
 ) -> None:

@@ -33,7 +33,7 @@ def test_quantized_model(cli: Cli, tmp_path: Path, requests: Path, split_plan: l
     assert facts["integer_layers"] == facts["layers"]
     assert facts["weight_bytes"]["after"] < facts["weight_bytes"]["before"]
     assert facts["relative_error"] < 0.1
-    said = cli("quantize", MODEL, "--data", requests, "-o", path, "--ranges", "mse")
+    said = cli("quantize", MODEL, "--data", requests, "-o", path, "--ranges", "minmax")
     assert "layers are on 8-bit numbers" in said.out
     made = cli("compile", path, *split_plan, "-o", tmp_path / "build", "--json")
     assert made.code == 0, made.err
