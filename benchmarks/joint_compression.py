@@ -80,7 +80,7 @@ def setting_of(
     images = data.train.images[rows].repeat(_COPIES, 1, 1, 1)
     moved = disturbed(images, data.shift, data.noise, generator)
     train = samples_of(Images(moved, data.train.labels[rows].repeat(_COPIES)))
-    first = small_topologies()[0]
+    first = small_topologies(program.graph.total_weight_bytes)[0]
     request = JointRequest(
         *(first, lambda graph: roofline(graph, first), max_drop),
         time_limit_s=limit_s,
@@ -312,7 +312,7 @@ def main() -> None:
 
     out.print(f"{setting.program.graph}; {setting.test.original:.2f} % of test images right")
     rows: list[dict[str, Any]] = []
-    for topology in small_topologies():
+    for topology in small_topologies(setting.program.graph.total_weight_bytes):
         own = list(compared(setting, sensitivity, topology, train))
         out.print(table_of(own))
         rows += own

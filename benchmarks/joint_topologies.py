@@ -1,4 +1,4 @@
-"""Topologies whose first device cannot hold a ResNet-20 of Fashion-MNIST in float."""
+"""Topologies whose first device cannot hold the network in float."""
 
 from splitter.memory import NODE_OVERHEAD_BYTES
 from splitter.topology import Constraints, Device, Link, Topology
@@ -7,18 +7,24 @@ from splitter.topology_file import load_card
 _MBIT = 125_000.0
 
 
-def small_topologies() -> tuple[Topology, ...]:
-    """Three of them; the raw image must stay where it is taken, and the answer is wanted there."""
+def small_topologies(weight_bytes: int) -> tuple[Topology, ...]:
+    """Three for a network of so many bytes.
+
+    The raw image must stay where it is taken, and the answer is wanted there.
+    """
     return (
         _topology(
             "board_hub",
-            (_device("board", "armv7_board", 400_000), _device("hub", "raspberry_pi_5")),
+            (
+                _device("board", "armv7_board", int(0.37 * weight_bytes)),
+                _device("hub", "raspberry_pi_5"),
+            ),
             (("board", "hub", 2.0, 5.0),),
         ),
         _topology(
             "phone_edge_cloud",
             (
-                _device("phone", "raspberry_pi_4", 300_000),
+                _device("phone", "raspberry_pi_4", int(0.28 * weight_bytes)),
                 _device("edge", "edge_server"),
                 _device("cloud", "cloud"),
             ),
@@ -27,8 +33,8 @@ def small_topologies() -> tuple[Topology, ...]:
         _topology(
             "two_boards_hub",
             (
-                _device("camera", "armv7_board", 220_000),
-                _device("board", "armv7_board", 500_000),
+                _device("camera", "armv7_board", int(0.2 * weight_bytes)),
+                _device("board", "armv7_board", int(0.46 * weight_bytes)),
                 _device("hub", "raspberry_pi_4"),
             ),
             (("camera", "board", 20.0, 1.0), ("board", "hub", 5.0, 4.0)),

@@ -32,7 +32,7 @@ def test_cheapest_choice_is_that_of_enumeration() -> None:
 
 
 def test_first_devices_are_small() -> None:
-    for topology in small_topologies():
+    for topology in small_topologies(1_000_000):
         assert topology.devices[0].memory_bytes < NODE_OVERHEAD_BYTES + 500_000
         assert topology.source == topology.sink == topology.devices[0].name
 
