@@ -18,7 +18,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.datasets import DATASETS, Images, Split, disturbed
 from benchmarks.residual import build
 from compress.apply import apply_recipe
 from compress.formats import CompressedTensor, Factors
@@ -27,6 +26,7 @@ from compress.rewrite import factor
 from compress.storage import from_bytes, to_bytes
 from splitter.cost.measured import cache_directory
 from splitter.files import write_whole
+from splitter.zoo.datasets import DATASETS, Images, Split, disturbed
 
 FORMAT = 5
 """Part of every key: results of other versions of this file are not seen."""

@@ -27,7 +27,6 @@ from rich.table import Table
 
 from benchmarks.compression import SCHEDULES
 from benchmarks.compression_runs import Schedule, float_network, split
-from benchmarks.datasets import Images, disturbed
 from benchmarks.joint_topologies import small_topologies
 from compress.compare import stored_bytes
 from compress.joint import (
@@ -51,6 +50,7 @@ from splitter.program import Program
 from splitter.topology import Constraints, Topology
 from splitter.tracing.trace import trace
 from splitter.variants import JointPlan, Variant, VariantTable, accuracy_drop, chosen
+from splitter.zoo.datasets import Images, disturbed
 
 _COPIES = 3
 """Disturbed copies of every training image that are trained on."""
