@@ -1,6 +1,7 @@
 """Reductions, pooling, softmax and normalisation."""
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,14 +24,51 @@ def _axes(node: fx.Node, dims: Any) -> list[int]:
 
 
 def reduce_over(
-    source: te.Tensor, axes: Sequence[int], combine: Combine, name: str, read: Combine | None = None
+    ctx: Context,
+    source: te.Tensor,
+    axes: Sequence[int],
+    combine: Combine,
+    name: str,
+    read: Combine | None = None,
 ) -> te.Tensor:
-    """``combine`` over ``axes``, which are kept with extent 1."""
+    """``combine`` over ``axes``, which are kept with extent 1.
+
+    Where whole vectors do not fill the innermost axis, what is left of it is folded apart: a row of
+    257 elements is one vector after the other and one element.
+    """
+    innermost, lanes = int(source.shape[-1]), max(ctx.machine.lanes, 1)
+    rest = innermost % lanes
+    if len(source.shape) - 1 not in axes or not rest or innermost < 2 * lanes:
+        return _fold(source, axes, combine, name, read, (0, innermost))
+    head = _fold(source, axes, combine, name, read, (0, innermost - rest))
+    tail = _fold(source, axes, combine, f"{name}_rest", read, (innermost - rest, rest))
+    join = _JOIN[combine]
+    return te.compute(head.shape, lambda *i: join(head(*i), tail(*i)), name=f"{name}_joined")
+
+
+_JOIN: Mapping[Combine, Callable[[Expr, Expr], Expr]] = {
+    te.sum: operator.add,
+    te.max: tirx.max,
+    te.min: tirx.min,
+}
+
+
+def _fold(
+    source: te.Tensor,
+    axes: Sequence[int],
+    combine: Combine,
+    name: str,
+    read: Combine | None,
+    innermost: tuple[int, int],
+) -> te.Tensor:
+    """``combine`` over ``axes``; of the last axis only some elements: (first, count)."""
     shape = [int(e) for e in source.shape]
-    ranges = {a: te.reduce_axis((0, shape[a]), name=f"{name}_r{a}") for a in axes}
+    first = [0] * (len(shape) - 1) + [innermost[0]]
+    counts = [*shape[:-1], innermost[1]]
+    ranges = {a: te.reduce_axis((0, counts[a]), name=f"{name}_r{a}") for a in axes}
 
     def body(*i: Expr) -> Expr:
-        index = [ranges.get(a, x) for a, x in enumerate(i)]
+        index = [ranges[a] + first[a] if a in ranges else x for a, x in enumerate(i)]
         value = source(*index) if read is None else read(source(*index), *i)
         return combine(value, axis=list(ranges.values()))
 
@@ -52,7 +90,9 @@ def _reduction(combine: Combine, finish: Callable[[Expr, int], Expr] | None = No
         axes = _axes(node, argument(node, 1, "dim"))
         dtype, name = dtype_of(node), safe_name(node.name)
         count = math.prod(int(source.shape[a]) for a in axes)
-        total = reduce_over(source, axes, combine, f"{name}_reduced", lambda x, *_: x.astype(dtype))
+        total = reduce_over(
+            ctx, source, axes, combine, f"{name}_reduced", lambda x, *_: x.astype(dtype)
+        )
         last = finish or (lambda x, _: x)
         return compute(node, lambda *i: last(total(*_kept_index(node, axes, i)), count))
 
@@ -64,17 +104,19 @@ def _variance(ctx: Context, node: fx.Node) -> te.Tensor:
     axes = _axes(node, argument(node, 1, "dim"))
     correction: Any = node.kwargs.get("correction", 1)
     name = safe_name(node.name)
-    _, squares, count = _moments(source, axes, name)
+    _, squares, count = _moments(ctx, source, axes, name)
     divisor = tirx.const(
         max(count - (1 if correction is None else float(correction)), 0), "float32"
     )
     return compute(node, lambda *i: squares(*_kept_index(node, axes, i)) / divisor)
 
 
-def _moments(source: te.Tensor, axes: Sequence[int], name: str) -> tuple[te.Tensor, te.Tensor, int]:
+def _moments(
+    ctx: Context, source: te.Tensor, axes: Sequence[int], name: str
+) -> tuple[te.Tensor, te.Tensor, int]:
     """Mean and sum of squared deviations, in two passes as single precision needs."""
     count = math.prod(int(source.shape[a]) for a in axes)
-    total = reduce_over(source, axes, te.sum, f"{name}_sum")
+    total = reduce_over(ctx, source, axes, te.sum, f"{name}_sum")
     scale = tirx.const(1.0 / count, type_of(source))
     mean = te.compute(total.shape, lambda *i: total(*i) * scale, name=f"{name}_mean")
 
@@ -82,7 +124,7 @@ def _moments(source: te.Tensor, axes: Sequence[int], name: str) -> tuple[te.Tens
         difference = x - mean(*[0 if a in axes else v for a, v in enumerate(i)])
         return difference * difference
 
-    return mean, reduce_over(source, axes, te.sum, f"{name}_squares", deviation), count
+    return mean, reduce_over(ctx, source, axes, te.sum, f"{name}_squares", deviation), count
 
 
 def _arg(best: Callable[[Any, Any], Any], worst: Callable[[str], Any]) -> Converter:
@@ -124,7 +166,7 @@ def _softmax(logarithm: bool) -> Converter:
         source = ctx.tensor(node.args[0])
         axes = _axes(node, argument(node, 1, "dim"))
         name = safe_name(node.name)
-        top = reduce_over(source, axes, te.max, f"{name}_max")
+        top = reduce_over(ctx, source, axes, te.max, f"{name}_max")
 
         def at(i: Sequence[Expr]) -> list[Any]:
             return [0 if a in axes else x for a, x in enumerate(i)]
@@ -132,7 +174,7 @@ def _softmax(logarithm: bool) -> Converter:
         powers = te.compute(
             source.shape, lambda *i: fast.exp(source(*i) - top(*at(i))), name=f"{name}_exp_stored"
         )
-        total = reduce_over(powers, axes, te.sum, f"{name}_total")
+        total = reduce_over(ctx, powers, axes, te.sum, f"{name}_total")
         if logarithm:
             return compute(node, lambda *i: source(*i) - top(*at(i)) - tirx.log(total(*at(i))))
         return compute(node, lambda *i: powers(*i) / total(*at(i)))
@@ -162,7 +204,7 @@ def _native_group_norm(ctx: Context, node: fx.Node) -> te.Tensor:
         name=f"{name}_grouped",
     )
     axes = list(range(2, len(grouped.shape)))
-    mean, squares, count = _moments(grouped, axes, name)
+    mean, squares, count = _moments(ctx, grouped, axes, name)
     norm = _reciprocal_deviation(squares, count, float(eps), name)  # type: ignore[arg-type]
 
     def body(n: Expr, c: Expr, *x: Expr) -> Expr:
@@ -195,7 +237,7 @@ def _normalized(
     affine_index: Callable[[Sequence[Any]], Sequence[Any]],
 ) -> te.Tensor:
     name = safe_name(node.name)
-    mean, squares, count = _moments(source, axes, name)
+    mean, squares, count = _moments(ctx, source, axes, name)
     norm = _reciprocal_deviation(squares, count, eps, name)
 
     def body(*i: Expr) -> Expr:
@@ -212,17 +254,17 @@ def _norm(ctx: Context, node: fx.Node) -> te.Tensor:
     axes = _axes(node, argument(node, 2, "dim"))
     source, name = ctx.tensor(node.args[0]), safe_name(node.name)
     if order == 1.0:
-        total = reduce_over(source, axes, te.sum, f"{name}_sum", lambda x, *_: tirx.abs(x))
+        total = reduce_over(ctx, source, axes, te.sum, f"{name}_sum", lambda x, *_: tirx.abs(x))
         return compute(node, lambda *i: total(*_kept_index(node, axes, i)))
     if order == math.inf:
-        top = reduce_over(source, axes, te.max, f"{name}_max", lambda x, *_: tirx.abs(x))
+        top = reduce_over(ctx, source, axes, te.max, f"{name}_max", lambda x, *_: tirx.abs(x))
         return compute(node, lambda *i: top(*_kept_index(node, axes, i)))
     power = tirx.const(order, type_of(source))
 
     def term(x: Expr, *_: Expr) -> Expr:
         return x * x if order == 2.0 else tirx.power(tirx.abs(x), power)
 
-    total = reduce_over(source, axes, te.sum, f"{name}_sum", term)
+    total = reduce_over(ctx, source, axes, te.sum, f"{name}_sum", term)
     root = tirx.const(1.0 / order, type_of(source))
 
     def body(*i: Expr) -> Expr:

@@ -83,19 +83,18 @@ def _pieces(
     tiles, blocks = math.prod(extent(sch, x) for x in positions), extent(sch, channel_o)
     input_bytes = 4 * anchor.depth * tiles * tile.space
     weight_bytes = 4 * _depth(sch, anchor) * blocks * tile.channels * tile.blocks
-    if weight_bytes <= machine.kept_bytes:
-        if input_bytes <= machine.kept_bytes:
-            return split_for_threads(sch, positions, machine)
-        room = machine.kept_bytes // 2
-    else:
-        pieces = input_bytes / machine.kept_bytes
-        if pieces <= 1 or pieces * weight_bytes + input_bytes > blocks * input_bytes + weight_bytes:
-            return [], positions
-        room = machine.kept_bytes
+    if input_bytes <= machine.kept_bytes >= weight_bytes:
+        return split_for_threads(sch, positions, machine)
+    fits = weight_bytes <= machine.kept_bytes
     count = extent(sch, positions[0])
-    piece, rest = sch.split(
-        positions[0], [None, largest_divisor(count, count * room // input_bytes)]
-    )
+    room = machine.kept_bytes // 2 if fits else machine.kept_bytes
+    size = largest_divisor(count, count * room // input_bytes)
+    pieces = count // size
+    if not fits and (
+        pieces == 1 or pieces * weight_bytes + input_bytes > blocks * input_bytes + weight_bytes
+    ):
+        return [], positions
+    piece, rest = sch.split(positions[0], [None, size])
     return [piece], [rest, *positions[1:]]
 
 
