@@ -39,7 +39,7 @@ from compress.joint import (
     trained_by,
 )
 from compress.recipe import Recipe, exactly
-from compress.sensitivity import Judge, Sensitivity, measure_forms
+from compress.sensitivity import Judge, Loss, Sensitivity, measure_forms
 from compress.teach import Samples, Training
 from splitter.cli.console import err, out, progress
 from splitter.cost.roofline import roofline
@@ -69,7 +69,7 @@ class Setting:
 
 
 def setting_of(
-    schedule: Schedule, max_drop: float, steps: int, rounds: int, limit_s: float
+    schedule: Schedule, max_drop: float, steps: int, rounds: int, limit_s: float, margin: float
 ) -> Setting:
     """The network and its data; the topology is set later."""
     data = split(schedule.data)
@@ -86,6 +86,7 @@ def setting_of(
         time_limit_s=limit_s,
         steps=steps,
         rounds=rounds,
+        margin=margin,
     )
     return Setting(
         program,
@@ -190,14 +191,15 @@ def compared(
         slots=request.slots,
         time_limit_s=request.time_limit_s,
     )
-    yield _row(topology, "float, split", whole.estimate.latency_s, 0.0, 0.0, 0.0, True, program)
+    same = Loss(0.0)
+    yield _row(topology, "float, split", whole.estimate.latency_s, 0.0, same, same, True, program)
     for way, solve in ways(program, sensitivity, table, request):
         err.print(f"{topology.name}: {way}")
         found = _tried(setting, table, request, train, solve)
         for attempt in found.attempts if found else ():
             yield _row(
                 *(topology, way, attempt.plan.estimate.latency_s, attempt.joint.accuracy_drop),
-                *(attempt.measured_drop, setting.test.drop(attempt.program.module)),
+                *(attempt.loss, setting.test.loss(attempt.program.module)),
                 *(found is not None and attempt is found.best, attempt.program),
             )
 
@@ -220,8 +222,8 @@ def _row(
     way: str,
     latency_s: float,
     predicted: float,
-    held_in: float,
-    test: float,
+    held_in: Loss,
+    test: Loss,
     best: bool,
     program: Program,
 ) -> dict[str, Any]:
@@ -230,8 +232,10 @@ def _row(
         "way": way,
         "latency_ms": latency_s * 1e3,
         "predicted_drop": predicted,
-        "held_in_drop": held_in,
-        "test_drop": test,
+        "held_in_drop": held_in.points,
+        "held_in_error": held_in.error,
+        "test_drop": test.points,
+        "test_error": test.error,
         "chosen": best,
         "stored_bytes": stored_bytes(program),
         "macs": program.graph.macs,
@@ -247,11 +251,13 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
         table.add_column(heading, justify="right")
     for row in rows:
         if row["chosen"]:
-            drops = (row["predicted_drop"], row["held_in_drop"], row["test_drop"])
+            measured = (
+                f"{row[f'{on}_drop']:.2f} ± {row[f'{on}_error']:.2f}" for on in ("held_in", "test")
+            )
             table.add_row(
                 *(row["topology"], row["way"], f"{row['latency_ms']:.2f}"),
                 *(f"{row['stored_bytes'] / 1e3:.0f}", f"{row['macs'] / 1e6:.2f}"),
-                *(f"{drop:.2f}" for drop in drops),
+                *(f"{row['predicted_drop']:.2f}", *measured),
             )
     return table
 
@@ -283,7 +289,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", choices=tuple(SCHEDULES), default="fashion")
     parser.add_argument("--max-accuracy-drop", type=float, default=1.0, help="percent points")
     parser.add_argument("--steps", type=int, default=300, help="of training, per attempt")
-    parser.add_argument("--rounds", type=int, default=3, help="attempts of every way")
+    parser.add_argument("--rounds", type=int, default=4, help="attempts of every way")
+    parser.add_argument(
+        "--margin", type=float, default=1.0, help="standard errors that must fit into the budget"
+    )
     parser.add_argument("--images", type=int, default=1000, help="for the sensitivities")
     parser.add_argument("--time-limit", type=float, default=15.0, help="seconds per solve")
     parser.add_argument("--json", type=Path, help="write the rows here")
@@ -297,6 +306,7 @@ def main() -> None:
     setting = setting_of(
         SCHEDULES[options.data],
         *(options.max_accuracy_drop, options.steps, options.rounds, options.time_limit),
+        options.margin,
     )
     with progress("measuring sensitivities") as report:
         sensitivity = measure_forms(setting.program, drops_on(setting, options.images), report)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -43,16 +43,18 @@ _SMALLEST_SIDE = 0.35
 
 @dataclass(frozen=True)
 class Row:
-    """One way to compress, written as a method, and whether the teacher trains it."""
+    """One way to compress, written as a method, and what the teacher does for it."""
 
     method: str
-    trained: bool
+    teacher: Literal["", "fits layers", "trains"]
 
 
 ROWS = (
-    Row("kmeans:bits=8,per_channel=true,full=true", False),
-    Row("kmeans:bits=4,per_channel=true,full=true", False),
-    Row("slq:bits=4,per_channel=true,full=true", True),
+    Row("kmeans:bits=8,per_channel=true,full=true", ""),
+    Row("kmeans:bits=4,per_channel=true,full=true", ""),
+    Row("gptq:bits=4", "fits layers"),
+    Row("gptq:bits=3", "fits layers"),
+    Row("slq:bits=4,per_channel=true,full=true", "trains"),
 )
 
 
@@ -84,7 +86,7 @@ def test_photos(entry: ZooModel) -> Samples:
 def recipe_of(program: Program, row: Row, steps: int) -> Recipe:
     """The method for its usual layers, its rounds taking ``steps`` together."""
     method = parse_method(row.method)
-    if row.trained:
+    if row.teacher == "trains":
         method = parse_method(f"{row.method},steps_per_round={max(steps // 5, 1)}")
     return recipe_for(method, program_sites(program))
 
@@ -92,18 +94,21 @@ def recipe_of(program: Program, row: Row, steps: int) -> Recipe:
 def measured(name: str, row: Row, options: argparse.Namespace) -> dict[str, Any]:
     """One row."""
     entry, program = zoo.load(name), load(name)
-    train = None
-    if row.trained:
+    train, requests = None, []
+    if row.teacher == "trains":
         settings = Training(options.batch, options.learning_rate, 0, report)
         train = trainer(program, crops(entry, options.crops), settings)
-    made, _ = compress_program(program, recipe_of(program, row, options.steps), train)
+    if row.teacher == "fits layers":
+        requests = crops(entry, options.fitted_crops).requests()
+    recipe = recipe_of(program, row, options.steps)
+    made, _ = compress_program(program, recipe, train, requests)
     found = compare(program, made, test_photos(entry))
     assert found.accuracy is not None
     assert found.original_accuracy is not None
     return {
         "network": name,
         "method": row.method,
-        "trained": row.trained,
+        "teacher": row.teacher,
         "agreement": round(found.agreement * found.requests),
         "right": round(found.accuracy * found.requests),
         "float_right": round(found.original_accuracy * found.requests),
@@ -124,9 +129,13 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Made, or found among those that were made before."""
     for name in options.models:
         for row in ROWS:
+            if options.rows and not row.method.startswith(tuple(options.rows)):
+                continue
             err.print(f"{name}: {row.method}")
             key = {"model": name, "method": row.method}
-            if row.trained:
+            if row.teacher == "fits layers":
+                key["fitted_crops"] = options.fitted_crops
+            if row.teacher == "trains":
                 chosen = ("steps", "batch", "crops", "learning_rate")
                 key |= {option: getattr(options, option) for option in chosen}
             yield cached_json("photos", key, lambda n=name, r=row: measured(n, r, options))  # type: ignore[misc]
@@ -136,11 +145,12 @@ def table_of(found: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("network")
     table.add_column("method")
+    table.add_column("teacher")
     for heading in ("as float", "right", "float right", "logit error", "MB", "float MB"):
         table.add_column(heading, justify="right")
     for row in found:
         table.add_row(
-            *(row["network"], row["method"] + (", teacher" if row["trained"] else "")),
+            *(row["network"], row["method"], row["teacher"]),
             *(f"{row[key]}/{row['photos']}" for key in ("agreement", "right", "float_right")),
             f"{row['logit_error']:.3f}",
             *(f"{row[key] / 1e6:.2f}" for key in ("disk_bytes", "float_bytes")),
@@ -157,7 +167,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--steps", type=int, default=200, help="of training in all")
     parser.add_argument("--batch", type=int, default=12)
-    parser.add_argument("--crops", type=int, default=600)
+    parser.add_argument("--crops", type=int, default=600, help="to train on")
+    parser.add_argument("--fitted-crops", type=int, default=64, help="to fit layers to")
+    parser.add_argument("--rows", nargs="+", help="only methods that begin so")
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--json", type=Path, help="write the rows here")
     options = parser.parse_args()

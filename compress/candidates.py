@@ -25,6 +25,8 @@ WIDTHS = (5, 4, 3)
 """Bits of the codebooks that are tried."""
 SHARES = (0.3, 0.5, 0.7)
 """Parts of a layer's MACs that are tried for its factors."""
+BLOCK = 8
+"""Channels that kernels compute together, or half of them."""
 _BOTH_BITS, _BOTH_SHARE = 4, 0.5
 _AND = " + "
 
@@ -117,7 +119,9 @@ def _low_rank(layer: Layer, site: Site, scheme: str) -> Iterator[Form]:
 
 
 def _rank(site: Site, scheme: str, share: float) -> int:
-    return int(share * prod(site.shape) / sum(factored_sizes(site, scheme, 1)))
+    """In whole blocks of channels where there is more than one: kernels compute such blocks."""
+    rank = int(share * prod(site.shape) / sum(factored_sizes(site, scheme, 1)))
+    return rank if rank < 2 * BLOCK else round(rank / BLOCK) * BLOCK
 
 
 def _work(layer: Layer, site: Site, scheme: str, rank: int) -> tuple[int, int]:

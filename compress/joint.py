@@ -1,9 +1,9 @@
 """Rank and bits of every layer chosen together with the split, under an accuracy budget.
 
 The integer program sees the sum of the layers' accuracy changes, each measured alone and without
-training. What it chooses is applied and trained; the accuracy is measured then. Where the sum was
-too kind the program is solved again with less of it, where training made up for more than was
-used, with more.
+training. What it chooses is applied and trained; the accuracy is measured then, on requests
+that were not trained on, and counts with its standard error. Where the sum was too kind the program
+is solved again with less of it, where training made up for more than was used, with more.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from compress.compare import stored_bytes
 from compress.decoding import with_decoding
 from compress.programs import compress_program
 from compress.recipe import Recipe
-from compress.sensitivity import Judge
+from compress.sensitivity import Judge, Loss
 from compress.teach import Samples, Training, trainer
 from splitter.costs import CostTable
 from splitter.errors import InfeasibleError, PlanError
@@ -51,6 +51,12 @@ class JointRequest:
     """Training steps of every attempt."""
     rounds: int = 4
     """Attempts, each with its training."""
+    margin: float = 1.0
+    """Standard errors of the measured loss that must fit into ``max_drop`` as well."""
+
+    def likely_drop(self, attempt: "Attempt") -> float:
+        """Percent points that ``attempt`` is taken to lose."""
+        return attempt.loss.at_most(self.margin)
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,8 @@ class Attempt:
     """One choice, as predicted and as it came out."""
 
     joint: JointPlan
-    measured_drop: float
-    """Percent points below the original network, after training."""
+    loss: Loss
+    """Below the original network, after training, on requests that were not trained on."""
     plan: Plan
     """Of the compressed network itself, whose factors are layers of their own."""
     program: Program
@@ -122,7 +128,7 @@ def compress_jointly(
         allowance = max(allowance, joint.allowed_drop)
         report(f"training a network predicted to lose {joint.accuracy_drop:.2f} points at most")
         attempts.append(_attempt(program, request, joint, train, judge))
-        kept = attempts[-1].measured_drop <= request.max_drop
+        kept = request.likely_drop(attempts[-1]) <= request.max_drop
         low, high = (allowance, high) if kept else (low, joint.accuracy_drop)
         allowance = _next(low, high)
     return JointCompression(_best(program, request, attempts), tuple(attempts), table)
@@ -195,16 +201,17 @@ def _attempt(
         slots=request.slots,
         time_limit_s=request.time_limit_s,
     )
-    return Attempt(joint, judge.drop(made.module), plan, made, recipe, stored_bytes(made))
+    return Attempt(joint, judge.loss(made.module), plan, made, recipe, stored_bytes(made))
 
 
 def _best(program: Program, request: JointRequest, attempts: list[Attempt]) -> Attempt:
-    kept = [one for one in attempts if one.measured_drop <= request.max_drop]
+    kept = [one for one in attempts if request.likely_drop(one) <= request.max_drop]
     if not kept:
-        least = min(one.measured_drop for one in attempts)
+        least = min(attempts, key=request.likely_drop).loss
         raise PlanError(
             f"no form of {program.graph.name} that fits {request.topology.name} was found to lose "
-            f"at most {request.max_drop:g} points: the best of {len(attempts)} lost {least:.2f}; "
-            "allow more, train longer, or give more requests to train with"
+            f"at most {request.max_drop:g} points: the best of {len(attempts)} lost "
+            f"{least.points:.2f} ± {least.error:.2f}; allow more, train longer, or give more "
+            "requests to train with"
         )
-    return min(kept, key=lambda one: (one.value(request.objective), one.measured_drop))
+    return min(kept, key=lambda one: (one.value(request.objective), one.loss.points))

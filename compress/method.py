@@ -52,6 +52,8 @@ class Method(ABC):
 
     name: ClassVar[str]
     family: ClassVar[Family]
+    fits_requests: ClassVar[bool] = False
+    """Whether, given unlabelled requests, layers are fitted to them instead of trained."""
 
     _slot: _Slot = field(default_factory=_Slot, init=False, repr=False, compare=False)
 

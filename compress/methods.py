@@ -19,6 +19,7 @@ _METHODS: Mapping[str, str] = {
     "trp": "trp:TRP",
     "svd": "svd:SVD",
     "slq": "slq:SLQ",
+    "gptq": "gptq:GPTQ",
     "kmeans": "direct:KMeans",
     "mlq": "mlq:MLQ",
     "ternary": "ternary:OneShotTernary",

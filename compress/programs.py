@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from compress.apply import Applied, Train, apply_recipe
+from compress.apply import Applied, Requests, Train, apply_recipe
 from compress.formats import CompressedTensor, Factors
 from compress.networks import frozen_copy, trainable_copy
 from compress.payload import Scale
@@ -29,7 +29,7 @@ _RELATIVE_ERROR = 1e-5
 
 
 def compress_program(
-    program: Program, recipe: Recipe, train: Train | None = None
+    program: Program, recipe: Recipe, train: Train | None = None, requests: Requests = ()
 ) -> tuple[Program, Applied]:
     """``program`` with the recipe applied to a copy of its weights.
 
@@ -37,6 +37,7 @@ def compress_program(
         program: any traced model.
         recipe: what to do with which layer.
         train: see `compress.teach`; without, the weights alone decide.
+        requests: unlabelled inputs, for methods that fit layers to them.
 
     Returns:
         The new program, its `Program.compressed` filled, and what became of the weights.
@@ -46,7 +47,7 @@ def compress_program(
         ModelError: a weight is not finite.
     """
     module = trainable_copy(program)
-    applied = apply_recipe(module, recipe, train, layer_names(program))
+    applied = apply_recipe(module, recipe, train, layer_names(program), requests)
     frozen = frozen_copy(module)
     if not applied.factored:
         return replace(program, module=frozen, compressed=applied.tensors), applied

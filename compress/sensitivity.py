@@ -69,6 +69,20 @@ def measure_forms(
     return Sensitivity({layer: tuple(own) for layer, own in found.items()}, weight)
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a network loses in accuracy, in percent points."""
+
+    points: float
+    """On the samples; negative when it is better."""
+    error: float = 0.0
+    """Standard error of that, for other samples of the same kind."""
+
+    def at_most(self, errors: float) -> float:
+        """The loss when chance was kind by so many standard errors."""
+        return self.points + errors * self.error
+
+
 class Judge:
     """How right a network is, in percent: against labels, or against the original network."""
 
@@ -76,6 +90,7 @@ class Judge:
         self.samples = samples
         outputs = _outputs(program.module, samples)
         self.wanted = outputs.argmax(1) if samples.labels is None else samples.labels.reshape(-1)
+        self._right = self._is_right(outputs)
         self.original = self._share(outputs)
         self._sure = self._probability(outputs)
 
@@ -86,6 +101,17 @@ class Judge:
     def drop(self, module: fx.GraphModule) -> float:
         """Percent points below the original network; negative when it is better."""
         return self.original - self.accuracy(module)
+
+    def loss(self, module: fx.GraphModule) -> "Loss":
+        """The drop, and how far chance may have moved it.
+
+        Only samples on which exactly one of both networks is right tell them apart (McNemar, 1947).
+        """
+        before, after = self._right, self._is_right(_outputs(module, self.samples))
+        worse, better = (int((a & ~b).sum()) for a, b in ((before, after), (after, before)))
+        count, change = len(before), worse - better
+        spread = max(worse + better - change * change / count, 0.0) ** 0.5
+        return Loss(100 * change / count, 100 * spread / count)
 
     def sensitivity(self, module: fx.GraphModule) -> float:
         """Percent points that ``module`` loses, seen finely enough for one layer's change.
@@ -98,7 +124,10 @@ class Judge:
         return max(self.original - self._share(outputs), 100 * float(less_sure))
 
     def _share(self, outputs: torch.Tensor) -> float:
-        return 100 * float((outputs.argmax(1) == self.wanted).float().mean())
+        return 100 * float(self._is_right(outputs).float().mean())
+
+    def _is_right(self, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs.argmax(1) == self.wanted
 
     def _probability(self, outputs: torch.Tensor) -> torch.Tensor:
         return outputs.float().softmax(1).gather(1, self.wanted[:, None])[:, 0]

@@ -43,10 +43,14 @@ class LowRank(Method):
     """Keep singular values above this; 0 leaves it to ``energy``."""
     energy: float = 0.9
     """Share of the squared singular values that is kept."""
+    multiple: int = 1
+    """Ranks are raised to a multiple of this where the factors still are smaller: kernels compute
+    blocks of channels, and a block that is not full takes as long."""
 
     def __post_init__(self) -> None:
         one_of(self.name, "scheme", self.scheme, SCHEMES)
         at_least(self.name, rank=(self.rank, 0), threshold=(self.threshold, 0))
+        at_least(self.name, multiple=(self.multiple, 1))
         if not 0 < self.energy <= 1:
             raise UsageError(
                 f"{self.name}: energy must be above 0 and at most 1, not {self.energy}"
@@ -69,6 +73,11 @@ class LowRank(Method):
             return found.rank_for_threshold(self.threshold)
         return found.rank_for_energy(self.energy)
 
+    def _raised(self, site: Site, rank: int, most: int) -> int:
+        """The next multiple, if there is one that saves something."""
+        raised = -(-rank // self.multiple) * self.multiple
+        return raised if raised <= most and is_smaller(site, self.scheme, raised) else rank
+
     def result(self, model: nn.Module, sites: Sequence[Site]) -> dict[str, CompressedTensor]:
         """Truncate every layer in place; factors of those that become smaller by them.
 
@@ -85,7 +94,7 @@ class LowRank(Method):
                     f"weight {site.weight} cannot be factored ({error}); train with a lower "
                     "learning rate, or leave the layer out"
                 ) from error
-            rank = self.kept_rank(found)
+            rank = self._raised(site, self.kept_rank(found), found.values.shape[1])
             if is_smaller(site, self.scheme, rank):
                 factors = found.factors(rank)
                 with torch.no_grad():

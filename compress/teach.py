@@ -39,6 +39,10 @@ class Samples:
             shape = tuple(value.shape[1:])
             check_tensor(program.graph.tensors[name], shape, dtype_name(value.dtype))
 
+    def requests(self) -> list[tuple[torch.Tensor, ...]]:
+        """One tensor per model input for each request."""
+        return list(zip(*self.inputs, strict=True))
+
     def take(self, rows: torch.Tensor) -> "Samples":
         """The requests numbered ``rows``."""
         labels = None if self.labels is None else self.labels[rows]

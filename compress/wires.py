@@ -13,6 +13,7 @@ import torch
 from torch import fx
 
 from compress.int8.ranges import Numbers, calibrate
+from splitter.graph import Graph, Tensor
 from splitter.program import Program
 from splitter.schedule import destinations, home_of
 from splitter.topology import Topology
@@ -20,6 +21,8 @@ from splitter.tracing.layers import group_layers
 
 WireEncoding = Literal["fp16", "int8"]
 """IEEE half precision, or 256 numbers between the least and the largest value seen."""
+WIRE_TYPE: Mapping[WireEncoding, str] = {"fp16": "float16", "int8": "uint8"}
+"""Type of the tensors that cross."""
 ops = torch.ops.splitter
 
 
@@ -60,6 +63,24 @@ def encode_wires(
     return _Encoder(program, topology, placement, crossing, numbers).encoded()
 
 
+def as_sent(graph: Graph, encoding: WireEncoding) -> Graph:
+    """``graph`` with every tensor as large as it is on a link.
+
+    To plan with: its transfers are those of the encoded program. That encoding and decoding take
+    time, and that tensors are whole in memory, is left out, so that no placement of the encoded
+    program costs less than it costs here.
+    """
+    sizes = {
+        name: replace(tensor, dtype=WIRE_TYPE[encoding]) if _is_encoded(tensor) else tensor
+        for name, tensor in graph.tensors.items()
+    }
+    return replace(graph, tensors=sizes)
+
+
+def _is_encoded(tensor: Tensor) -> bool:
+    return tensor.dtype == "float32" and len(tensor.shape) > 1
+
+
 def relative_error(
     program: Program, other: Program, requests: Sequence[Sequence[torch.Tensor]]
 ) -> float:
@@ -83,9 +104,7 @@ def _crossing(
     return {
         nodes[program.tensor_nodes[name]]: home_of(graph, topology, placement, name)
         for name, tensor in graph.tensors.items()
-        if tensor.dtype == "float32"
-        and len(tensor.shape) > 1
-        and destinations(graph, topology, placement, name)
+        if _is_encoded(tensor) and destinations(graph, topology, placement, name)
     }
 
 

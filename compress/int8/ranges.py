@@ -1,5 +1,6 @@
 """How large activations are, and which 256 numbers they become."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -66,25 +67,28 @@ def calibrate(
     }
 
 
-class _Observer(fx.Interpreter):
+class Observer(fx.Interpreter, ABC):
     """Sees the value of every node that is a float tensor."""
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
+        """The outputs for one request."""
         with torch.no_grad():
             return super().run(*args, **kwargs)
 
     def run_node(self, n: fx.Node) -> Any:
+        """The node's value, which is seen on the way."""
         value = super().run_node(n)
         seen = n.op in ("placeholder", "call_function") and isinstance(value, torch.Tensor)
         if seen and value.dtype == torch.float32 and value.numel():
             self.see(n.name, value)
         return value
 
+    @abstractmethod
     def see(self, name: str, value: torch.Tensor) -> None:
-        raise NotImplementedError
+        """What is made of the value of the node called ``name``."""
 
 
-class _Extremes(_Observer):
+class _Extremes(Observer):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
         self.found: dict[str, tuple[float, float]] = {}
@@ -95,7 +99,7 @@ class _Extremes(_Observer):
         self.found[name] = (min(low, before[0]), max(high, before[1]))
 
 
-class _Histograms(_Observer):
+class _Histograms(Observer):
     def __init__(self, module: fx.GraphModule, extremes: Mapping[str, tuple[float, float]]) -> None:
         super().__init__(module)
         self.extremes = extremes

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from compress.int8.channels import ACTIVATIONS, bounds_of
+from compress.int8.equalise import equalised
 from compress.int8.ranges import Calibration, Numbers, calibrate
+from compress.int8.refine import Origin, refine
 from compress.int8.weights import integer_weight
 from splitter.errors import UsageError
 from splitter.program import Program, constant_of, set_constant
@@ -21,13 +24,15 @@ from splitter.tracing.arguments import argument, listed, operator_name, shape_of
 from splitter.tracing.layers import group_layers
 
 ops = torch.ops.splitter
-_ACTIVATIONS = ("relu", "relu6", "hardtanh", "clamp")
 
 
 def quantize(
     program: Program,
     requests: Iterable[Sequence[torch.Tensor]],
     calibration: Calibration = "mse",
+    *,
+    equalise: bool = True,
+    reconstruct: bool = True,
 ) -> Program:
     """``program`` with convolutions, linear layers and what lies between on 8-bit numbers.
 
@@ -35,6 +40,8 @@ def quantize(
         program: a float32 program.
         requests: unlabelled inputs, each one tensor per model input.
         calibration: how ranges are chosen.
+        equalise: first bring the channels of each tensor to similar ranges.
+        reconstruct: round weights so that layers' outputs stay, not each to the nearest number.
 
     Raises:
         UsageError: there is no request, an activation is not finite, or the program is on numbers
@@ -43,8 +50,13 @@ def quantize(
     nodes = program.module.graph.nodes
     if any(n.op == "call_function" and operator_name(n) in QUANTIZED for n in nodes):
         raise UsageError(f"{program.graph.name} is on 8-bit numbers already")
-    numbers = calibrate(program, requests, calibration)
-    module = _Rewriter(program, numbers).rewritten()
+    listed_requests = list(requests)
+    even = equalised(program, listed_requests) if equalise else program
+    numbers = calibrate(even, listed_requests, calibration)
+    rewriter = _Rewriter(even, numbers)
+    module = rewriter.rewritten()
+    if reconstruct:
+        refine(module, even.module, rewriter.origins, listed_requests)
     made = group_layers(module, program.graph.name, program.graph.inputs, program.graph.outputs)
     return replace(made, example_inputs=program.example_inputs)
 
@@ -67,6 +79,8 @@ class _Rewriter:
         self.values: dict[fx.Node, _Value] = {}
         self.absorbed: set[fx.Node] = set()
         self.constants: dict[str, fx.Node] = {}
+        self.origins: dict[fx.Node, Origin] = {}
+        """Of the layers with weights."""
 
     def rewritten(self) -> fx.GraphModule:
         for node in self.program.module.graph.nodes:
@@ -139,22 +153,10 @@ class _Rewriter:
         if len(users) != 1 or users[0].op != "call_function":
             return node, float("-inf"), float("inf")
         user = users[0]
-        name = operator_name(user)
-        if name not in _ACTIVATIONS or user.args[0] is not node:
+        if operator_name(user) not in ACTIVATIONS or user.args[0] is not node:
             return node, float("-inf"), float("inf")
         self.absorbed.add(user)
-        if name == "relu":
-            return user, 0.0, float("inf")
-        if name == "relu6":
-            return user, 0.0, 6.0
-        given = (-1.0, 1.0) if name == "hardtanh" else (None, None)
-        names = ("min_val", "max_val") if name == "hardtanh" else ("min", "max")
-        low, high = (argument(user, i + 1, names[i], given[i]) for i in (0, 1))
-        return (
-            user,
-            float("-inf") if low is None else float(low),
-            float("inf") if high is None else float(high),
-        )
+        return user, *bounds_of(user)
 
     def bounds(self, numbers: Numbers, low: float, high: float) -> tuple[int, int]:
         """The numbers between which an activation keeps its result."""
@@ -187,6 +189,21 @@ class _Rewriter:
             self.constant(f"{path}.factor", made.factor),
         )
 
+    def origin(self, node: fx.Node, source: fx.Node, x: _Value, out_scale: float) -> Origin:
+        """What the weights of ``node`` are fitted with."""
+        bias = argument(node, 2, "bias")
+        return Origin(
+            source,
+            self._constant(node.args[1]),
+            None if bias is None else self._constant(bias),
+            x.numbers,
+            out_scale,
+        )
+
+    def _constant(self, node: object) -> torch.Tensor:
+        assert isinstance(node, fx.Node)
+        return constant_of(self.program.module, str(node.target))
+
     def convolution(self, node: fx.Node) -> bool:
         source, weight = node.args[0], node.args[1]
         if not self._is_float_product(node) or len(shape_of(node)) != 4:
@@ -214,6 +231,7 @@ class _Rewriter:
         places = (stride, padding, dilation, groups)
         ends = (x.numbers.zero, numbers.zero, *self.bounds(numbers, low, high))
         made = self.call("qconv2d", x.node, *constants, *places, *ends)
+        self.origins[made] = self.origin(node, source, x, numbers.scale)
         self.values[result] = _Value(made, numbers)
         return True
 
@@ -227,13 +245,15 @@ class _Rewriter:
         x = self.numbers_of(source)
         if not all(operator_name(user) == "linear" for user in _after_activation(node)):
             constants = self.weighted(node, x, 1.0, channels_last=False)
-            self.floats[node] = self.call("qlinear_float", x.node, *constants)
+            made = self.floats[node] = self.call("qlinear_float", x.node, *constants)
+            self.origins[made] = self.origin(node, source, x, 1.0)
             return True
         result, low, high = self.activation(node)
         numbers = self.numbers[result.name]
         constants = self.weighted(node, x, numbers.scale, channels_last=False)
         ends = (numbers.zero, *self.bounds(numbers, low, high))
         made = self.call("qlinear", x.node, *constants, *ends)
+        self.origins[made] = self.origin(node, source, x, numbers.scale)
         self.values[result] = _Value(made, numbers)
         return True
 
@@ -312,7 +332,7 @@ class _Rewriter:
 def _after_activation(node: fx.Node) -> list[fx.Node]:
     """Who reads the value, past one activation."""
     users = list(node.users)
-    if len(users) == 1 and operator_name(users[0]) in _ACTIVATIONS:
+    if len(users) == 1 and operator_name(users[0]) in ACTIVATIONS:
         return list(users[0].users)
     return users
 

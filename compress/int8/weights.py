@@ -21,8 +21,23 @@ class IntegerWeight:
     """float32 [outputs]: from sums to the result's numbers."""
 
 
+def channel_scale(weight: torch.Tensor) -> torch.Tensor:
+    """Float64 [outputs]: what one step means in each output channel of ``weight``."""
+    largest = weight.detach().double().flatten(1).abs().amax(1)
+    return torch.where(largest > 0, largest / _LARGEST, 1.0)
+
+
+def grid(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """The values nearest to ``weight`` that int8 can be; ``scale`` broadcasts with it."""
+    return (weight / scale).round().clamp(-_LARGEST, _LARGEST) * scale
+
+
 def integer_weight(
-    weight: torch.Tensor, bias: torch.Tensor | None, source: Numbers, out_scale: float
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    source: Numbers,
+    out_scale: float,
+    scale: torch.Tensor | None = None,
 ) -> IntegerWeight:
     """Symmetric int8 with one scale per output channel.
 
@@ -31,10 +46,10 @@ def integer_weight(
         bias: float32 [outputs], or none.
         source: of the layer's input.
         out_scale: of the layer's result.
+        scale: of each output channel, where it is not to follow from its largest weight.
     """
     flat = weight.detach().double().flatten(1)
-    largest = flat.abs().amax(1)
-    scale = torch.where(largest > 0, largest / _LARGEST, 1.0)
+    scale = channel_scale(flat) if scale is None else scale
     codes = (flat / scale[:, None]).round().clamp(-_LARGEST, _LARGEST)
     step = scale * source.scale
     start = torch.zeros(len(flat)) if bias is None else bias.detach()

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from splitter.cli import options
 from splitter.cli.console import out, print_json, status
+from splitter.cli.effort import Effort
 from splitter.cli.output import writing
 from splitter.errors import UsageError
 from splitter.files import write_whole
 from splitter.objective import Objective, as_objective
 from splitter.plan import Plan, plan_to_dict
 from splitter.program import Program
-from splitter.topology import Constraints, Topology
+from splitter.topology import Topology
 
 _ALIASES = {"period": "throughput", "price": "dollars", "bytes": "sent"}
 
@@ -59,27 +59,22 @@ def show_front(
     program: Program,
     topology: Topology,
     pair: tuple[Objective, Objective],
+    effort: Effort,
     *,
-    constraints: Constraints,
-    slots: int,
-    time_limit_s: float,
-    roofline: bool,
     points: int,
     picture: Path | None,
     json: bool,
 ) -> None:
     """Find the front and print it."""
-    from splitter.pipeline import cost_table, pareto
+    from splitter.pipeline import pareto
     from splitter.report.front_report import front_picture, front_report, front_to_dict
 
     with status(f"{pair[0]} against {pair[1]} for {program.graph.name} on {topology.name}"):
         front = pareto(
             *(program, topology, pair),
-            costs=cost_table(program.graph, topology, measured=not roofline),
-            constraints=constraints,
-            slots=slots,
-            time_limit_s=time_limit_s,
+            costs=effort.costs(program.graph, topology),
             points=points,
+            **effort.limits,
         )
     if picture is not None:
         with writing(picture):
@@ -91,27 +86,18 @@ def show_front(
 
 
 def compared(
-    program: Program,
-    topology: Topology,
-    *,
-    objective: options.Goal,
-    constraints: Constraints,
-    slots: int,
-    time_limit_s: float,
-    roofline: bool,
+    program: Program, topology: Topology, effort: Effort
 ) -> tuple[Plan, Any, dict[str, Any]]:
     """Our plan, the table of all methods, and the same for JSON."""
-    from splitter.pipeline import compare, cost_table
+    from splitter.pipeline import compare
     from splitter.report.contest_report import contest_table, contest_to_dict
 
     with status(f"planning {program.graph.name} on {topology.name} in ten ways"):
         found = compare(
             *(program, topology),
-            objective=objective.value,
-            costs=cost_table(program.graph, topology, measured=not roofline),
-            constraints=constraints,
-            slots=slots,
-            time_limit_s=time_limit_s,
+            objective=effort.objective,
+            costs=effort.costs(program.graph, topology),
+            **effort.limits,
         )
     data = {**plan_to_dict(found.plan), **contest_to_dict(found)}
     return found.plan, contest_table(found), data

@@ -11,10 +11,10 @@ from rich.table import Table
 from splitter.cli import options, shrink
 from splitter.cli.console import err, out, print_json, progress
 from splitter.cli.decoding import DecodeAt, parse_decoding
-from splitter.cli.plan import Asked as Effort
+from splitter.cli.effort import Effort
 from splitter.cli.plan import load_model, make_plan
 from splitter.cli.tune import Tune, TuneOn, Untuned, check_options, parse_places, tune_first
-from splitter.cli.wire import Wire, WireData, WireTolerance, with_encoded_wires
+from splitter.cli.wire import Encoding, Wire, WireData, WireTolerance, encoded_plan
 from splitter.plan import plan_to_dict
 from splitter.topology_file import load_topology
 
@@ -69,19 +69,18 @@ def compile_command(
     # A joint plan counts on small weights in memory.
     usual = ["kernel"] if max_accuracy_drop is not None else decode
     decoding = parse_decoding(usual, where)
-    effort: Effort = {
-        "objective": objective,
-        "constraints": options.parse_constraints(pin, ban, private_input, max_sent_mb, rule, rules),
-        "slots": slots,
-        "time_limit_s": time_limit,
-        "roofline": roofline,
-    }
-    small = shrink.shrunk(asked, load_model(model, input_shape), where, **effort)
+    constraints = options.parse_constraints(pin, ban, private_input, max_sent_mb, rule, rules)
+    effort = Effort(objective.value, constraints, slots, time_limit, roofline)
+    encoding = Encoding.asked(model, wire, wire_data, wire_tolerance)
+    small = shrink.shrunk(asked, load_model(model, input_shape), where, effort)
     program = stored_program(small.program, decoding)
-    made = small.plan or make_plan(program, where, plan_file=plan, **effort)
-    program, made, wires = with_encoded_wires(
-        *(program, made, where, model, wire, wire_data, wire_tolerance, roofline)
-    )
+    made, wires = small.plan, ""
+    if made is None and (encoding is None or plan is not None):
+        made = make_plan(program, where, effort, plan)
+    if encoding is not None:
+        fixed = plan is not None
+        program, made, wires = encoded_plan(program, made, where, encoding, effort, fixed=fixed)
+    assert made is not None
     if tune is not None:
         tune_first(program, made, where, tune, places)
     from runtime.build.bundle import BuildResult, build_bundle

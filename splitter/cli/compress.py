@@ -36,7 +36,7 @@ def compress_command(
         typer.Option(
             "--method",
             "-m",
-            help="trp, svd, slq, kmeans, mlq, ternary, dnq or inq; with settings: slq:bits=4.",
+            help="trp, svd, slq, gptq, mlq, dnq, inq, kmeans or ternary; with settings: slq:bits=4",
         ),
     ] = None,
     layers: Annotated[
@@ -77,13 +77,14 @@ def compress_command(
 
     training, held_out = (None, None) if data is None else split_requests(program, model, data)
     with progress("training") as report:
-        train = None
+        train, requests = None, []
         if training is not None:
             from compress.teach import Training, trainer
 
             settings = Training(batch, learning_rate, seed, report)
             train = trainer(program, training, settings)
-        compressed, applied = compress_program(program, followed, train)
+            requests = training.requests()
+        compressed, applied = compress_program(program, followed, train, requests)
     with writing(output):
         save_program(compressed, output)
     if save_recipe is not None:

@@ -3,30 +3,21 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import typer
 
 from splitter.cli import options
 from splitter.cli.choices import check_choices, compared, parse_pair, show_front
 from splitter.cli.console import out, print_json, status
+from splitter.cli.effort import Effort
 from splitter.cli.output import writing
 from splitter.errors import PlanError
 from splitter.files import write_whole
 from splitter.plan import Plan, plan_from_dict, plan_to_dict
 from splitter.program import Program
-from splitter.topology import Constraints, Topology
+from splitter.topology import Topology
 from splitter.topology_file import load_topology
-
-
-class Asked(TypedDict):
-    """What every way of planning takes."""
-
-    objective: options.Goal
-    constraints: Constraints
-    slots: int
-    time_limit_s: float
-    roofline: bool
 
 
 def plan_command(
@@ -77,31 +68,16 @@ def plan_command(
     check_choices(compare, pareto, picture, files)
     pair = None if pareto is None else parse_pair(pareto)
     constraints = options.parse_constraints(pin, ban, private_input, max_sent_mb, rule, rules)
+    effort = Effort(objective.value, constraints, slots, time_limit, roofline)
     where = load_topology(topology)
     program = load_model(model, input_shape)
     if pair is not None:
-        show_front(
-            *(program, where, pair),
-            constraints=constraints,
-            slots=slots,
-            time_limit_s=time_limit,
-            roofline=roofline,
-            points=points,
-            picture=picture,
-            json=json,
-        )
+        show_front(program, where, pair, effort, points=points, picture=picture, json=json)
         return
-    asked: Asked = {
-        "objective": objective,
-        "constraints": constraints,
-        "slots": slots,
-        "time_limit_s": time_limit,
-        "roofline": roofline,
-    }
     if compare:
-        made, rivals, data = compared(program, where, **asked)
+        made, rivals, data = compared(program, where, effort)
     else:
-        made, rivals = make_plan(program, where, plan_file=plan, **asked), None
+        made, rivals = make_plan(program, where, effort, plan), None
         data = plan_to_dict(made)
     write_plan_files(made, program, output, dot, onnx)
     if json:
@@ -124,32 +100,11 @@ def load_model(model: str, input_shape: list[str] | None) -> Program:
         return load(model, shapes)
 
 
-def make_plan(
-    program: Program,
-    topology: Topology,
-    *,
-    objective: options.Goal,
-    constraints: Constraints,
-    slots: int,
-    time_limit_s: float,
-    roofline: bool,
-    plan_file: Path | None,
-) -> Plan:
+def make_plan(program: Program, topology: Topology, effort: Effort, plan_file: Path | None) -> Plan:
     """Search for a plan, or evaluate the placement of ``plan_file``."""
-    from splitter.pipeline import cost_table, partition
-
     placement = None if plan_file is None else read_plan(plan_file).placement
     with status(f"planning {program.graph.name} on {topology.name}"):
-        return partition(
-            program,
-            topology,
-            objective=objective.value,
-            costs=cost_table(program.graph, topology, measured=not roofline),
-            constraints=constraints,
-            slots=slots,
-            time_limit_s=time_limit_s,
-            placement=placement,
-        )
+        return effort.plan(program, topology, placement=placement)
 
 
 def read_plan(path: Path) -> Plan:

@@ -10,15 +10,15 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from splitter.cli import options
 from splitter.cli.compress import split_requests
 from splitter.cli.console import err, out, progress
+from splitter.cli.effort import Effort
 from splitter.cli.output import writing
 from splitter.errors import UsageError
 from splitter.files import write_whole
 from splitter.plan import Plan
 from splitter.program import Program
-from splitter.topology import Constraints, Topology
+from splitter.topology import Topology
 from splitter.variants import AS_IS
 
 if TYPE_CHECKING:
@@ -96,17 +96,7 @@ class Shrunk:
     tables: tuple[Table, ...] = ()
 
 
-def shrunk(
-    asked: Shrinking,
-    program: Program,
-    topology: Topology,
-    *,
-    objective: options.Goal,
-    constraints: Constraints,
-    slots: int,
-    time_limit_s: float,
-    roofline: bool,
-) -> Shrunk:
+def shrunk(asked: Shrinking, program: Program, topology: Topology, effort: Effort) -> Shrunk:
     """The model as it is to be compiled.
 
     Raises:
@@ -119,17 +109,14 @@ def shrunk(
     if asked.max_drop is None:
         return Shrunk(program)
     from compress.joint import JointRequest
-    from splitter.pipeline import cost_table
 
     request = JointRequest(
         topology,
-        lambda graph: cost_table(graph, topology, measured=not roofline),
+        lambda graph: effort.costs(graph, topology),
         asked.max_drop,
-        objective.value,
-        constraints,
-        slots,
-        time_limit_s,
-        asked.steps,
+        effort.objective,
+        steps=asked.steps,
+        **effort.limits,
     )
     return _chosen(asked, program, request)
 
@@ -142,11 +129,12 @@ def _followed(asked: Shrinking, program: Program) -> Shrunk:
     assert asked.recipe is not None
     recipe = read_recipe(asked.recipe)
     with progress("training") as report:
-        train = None
+        train, requests = None, []
         if asked.data is not None:
             training, _ = split_requests(program, asked.model, asked.data)
             train = trainer(program, training, Training(progress=report))
-        made, _ = compress_program(program, recipe, train)
+            requests = training.requests()
+        made, _ = compress_program(program, recipe, train, requests)
     _save(asked, recipe)
     return Shrunk(made)
 
@@ -190,7 +178,8 @@ def _facts(found: "JointCompression", request: "JointRequest") -> dict[str, Any]
             {
                 "allowed_drop": one.joint.allowed_drop,
                 "predicted_drop": one.joint.accuracy_drop,
-                "measured_drop": one.measured_drop,
+                "measured_drop": one.loss.points,
+                "measured_drop_error": one.loss.error,
                 "predicted_value": one.joint.plan.estimate.value(request.objective),
                 "value": one.value(request.objective),
                 "weights_bytes": one.stored_bytes,
@@ -210,7 +199,7 @@ def _tables(found: "JointCompression", request: "JointRequest") -> tuple[Table, 
     for one in found.attempts:
         attempts.add_row(
             f"{one.joint.accuracy_drop:.2f}",
-            f"{one.measured_drop:.2f}",
+            f"{one.loss.points:.2f} ± {one.loss.error:.2f}",
             f"{one.stored_bytes / 1e6:.3f}",
             quantity(request.objective, one.value(request.objective)),
             "chosen" if one is found.best else "",

@@ -40,7 +40,8 @@ def test_first_devices_are_small() -> None:
 def test_table_and_picture(tmp_path: Path) -> None:
     row = {
         "topology": "t", "way": "joint", "latency_ms": 2.0, "predicted_drop": 1.0,
-        "held_in_drop": 0.5, "test_drop": 0.4, "chosen": True, "stored_bytes": 1000, "macs": 10**6,
+        "held_in_drop": 0.5, "held_in_error": 0.5, "test_drop": 0.4, "test_error": 0.3,
+        "chosen": True, "stored_bytes": 1000, "macs": 10**6,
     }  # fmt: skip
     rows = [row, {**row, "chosen": False}]
     assert table_of(rows).row_count == 1

@@ -307,3 +307,17 @@ def test_impossible_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         SVD(**settings)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("multiple", [1, 4, 8])
+def test_ranks_in_whole_blocks(multiple: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(24, 20, 3), nn.Conv2d(20, 4, 3))
+    sites = sites_of(model)
+    method = SVD(rank=5, multiple=multiple)
+    method.attach_to(model, [s for s in sites if s.is_spatial])
+    tensors = method.finish()
+    ranks = {name: t.rank for name, t in tensors.items() if isinstance(t, Factors)}
+    # Of four outputs no larger rank saves anything; the second layer has room.
+    assert ranks == {"1.weight": -(-5 // multiple) * multiple}

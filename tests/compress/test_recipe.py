@@ -19,8 +19,9 @@ from splitter.errors import UsageError
 
 OTHER: dict[str, dict[str, Any]] = {
     "trp": {"scheme": "vh", "period": 7, "train_energy": 0.95, "nuclear": 0.0, "steps": 9},
-    "svd": {"scheme": "nd", "rank": 3, "threshold": 0.25, "energy": 0.5},
+    "svd": {"scheme": "nd", "rank": 3, "threshold": 0.25, "energy": 0.5, "multiple": 8},
     "slq": {"bits": 3, "order": "magnitude", "fractions": (0.5, 1.0), "per_channel": True},
+    "gptq": {"bits": 6, "per_channel": False, "full": False},
     "kmeans": {"bits": 2, "full": True},
     "mlq": {"order": "distortion", "layers_per_round": 0, "boundary_first": False},
     "ternary": {"symmetric": True},
@@ -141,8 +142,8 @@ HEAD = "version = 1\n"
         (HEAD + "[[rules]]\nlayers = '*'", 'r.toml, rule 1: write method = "..."'),
         (
             HEAD + "[[rules]]\nlayers = '*'\nmethod = 'sql'",
-            "r.toml, rule 1: no compression method 'sql'; there are trp, svd, slq, kmeans, mlq, "
-            'ternary, dnq, inq; did you mean "slq"?',
+            "r.toml, rule 1: no compression method 'sql'; there are trp, svd, slq, gptq, kmeans, "
+            'mlq, ternary, dnq, inq; did you mean "slq"?',
         ),
         (
             HEAD + "[[rules]]\nlayers = '*'\nmethod = 'slq'\nbit = 3",

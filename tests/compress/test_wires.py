@@ -1,5 +1,8 @@
 """Encoded links: what crosses them is small, and the program says what that costs."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,9 @@ import torch
 from torch import nn
 
 import splitter
-from compress.wires import encode_wires, relative_error
+from compress.wire_plan import coding_topology, plan_encoded, with_encoding
+from compress.wires import WireEncoding, as_sent, encode_wires, relative_error
+from splitter.cost.roofline import roofline
 from splitter.schedule import transfers_of
 
 
@@ -66,3 +71,67 @@ def test_nothing_crosses(branches: splitter.Program) -> None:
         made = encode_wires(branches, topology, placement, "fp16", [])
         assert made.program is branches
         assert made.tensors == ()
+
+
+def slow(mbit_s: float) -> splitter.Topology:
+    """A weak source and sink, a strong helper, and a link between them."""
+    found = splitter.load_topology("phone_edge_cloud")
+    devices = tuple(d for d in found.devices if d.name != "cloud")
+    names = {d.name for d in devices}
+    links = tuple(
+        replace(link, bandwidth_bytes_per_s=mbit_s * 125e3, latency_s=1e-5)
+        for link in found.links
+        if {link.source, link.target} <= names
+    )
+    return replace(found, devices=devices, links=links)
+
+
+def evaluated(
+    program: splitter.Program, topology: splitter.Topology, placement: Mapping[str, str]
+) -> splitter.Plan:
+    return splitter.partition(
+        *(program, topology), costs=roofline(program.graph, topology), placement=placement
+    )
+
+
+class Chain(nn.Module):
+    """Three layers, of which the last makes the smallest tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, stride=2)
+        self.second = nn.Conv2d(16, 32, 3)
+        self.third = nn.Conv2d(32, 4, 3, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.third(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mbit_s"), [("fp16", 20.0), ("int8", 60.0), ("int8", 400.0), ("fp16", 5000.0)]
+)
+def test_plans_know(encoding: WireEncoding, mbit_s: float) -> None:
+    chain = splitter.trace(Chain().eval(), (torch.randn(1, 3, 96, 96),))
+    topology, requests = slow(mbit_s), [chain.example_inputs]
+    costs = roofline(chain.graph, topology)
+    light, coded, whole = (
+        splitter.partition(graph, where, costs=costs)
+        for graph, where in (
+            (as_sent(chain.graph, encoding), topology),
+            (as_sent(chain.graph, encoding), coding_topology(topology, encoding)),
+            (chain.graph, topology),
+        )
+    )
+    asked = (encoding, requests, evaluated)
+    found = plan_encoded(chain, topology, *asked, (light, coded), whole)
+    layers = [layer.name for layer in chain.graph.layers]
+    every = [
+        with_encoding(chain, topology, dict(zip(layers, places, strict=True)), *asked)
+        for places in product(topology.by_name, repeat=len(layers))
+    ]
+    best = min(one.plan.estimate.latency_s for one in every)
+    reached = found.plan.estimate.latency_s
+    assert found.plan.proof.bound <= best * (1 + 1e-9)
+    assert found.other is not None
+    assert reached <= found.other
+    assert reached == pytest.approx(best, rel=0.02)

@@ -1,0 +1,1 @@
+"""Layers rounded so that their outputs stay: second moments of inputs, corrections, feedback."""

@@ -1,0 +1,92 @@
+"""What a layer's outputs depend on: means and covariances of the patches that it multiplies.
+
+For one layer two inputs are seen for each request: the one that it has in the original network, and
+the one that it has behind layers that are rounded already.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+"""Input of a layer behind rounded layers, and in the original network; both [1, c, h, w] or
+[n, c]."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a convolution reads its input; a linear layer has none."""
+
+    kernel: tuple[int, int]
+    stride: Sequence[int]
+    padding: Sequence[int]
+    """Top, left, bottom, right."""
+    dilation: Sequence[int]
+    groups: int
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Of the patches of one layer, for each of its groups."""
+
+    mean: torch.Tensor
+    """[groups, k] of the input behind rounded layers."""
+    original_mean: torch.Tensor
+    """[groups, k] of the original input."""
+    covariance: torch.Tensor
+    """[groups, k, k] of the input behind rounded layers."""
+    cross: torch.Tensor
+    """[groups, k, k]: covariance of (original - rounded) with rounded."""
+
+    @classmethod
+    def halves(
+        cls, pairs: Sequence[Pair], window: Window | None
+    ) -> "tuple[Moments, Moments] | None":
+        """Of the first and the second half of the requests: neighbours may be alike."""
+        middle = len(pairs) // 2
+        if not middle:
+            return None
+        return cls.of(pairs[:middle], window), cls.of(pairs[middle:], window)
+
+    @classmethod
+    def of(cls, pairs: Iterable[Pair], window: Window | None) -> "Moments":
+        """Over all requests and positions; there is at least one."""
+        count, first, second, square, product = 0, None, None, None, None
+        for rounded, original in pairs:
+            x, y = patches(rounded, window), patches(original, window)
+            parts = x.sum(-1), y.sum(-1), x @ x.mT, (y - x) @ x.mT
+            count += x.shape[-1]
+            if first is None:
+                first, second, square, product = (part.double() for part in parts)
+            else:
+                for total, part in zip((first, second, square, product), parts, strict=True):
+                    total += part  # type: ignore[operator]
+        assert first is not None
+        assert second is not None
+        assert square is not None
+        assert product is not None
+        mean, other = first / count, second / count
+        return cls(
+            mean,
+            other,
+            square / count - mean[..., None] * mean[..., None, :],
+            product / count - (other - mean)[..., None] * mean[..., None, :],
+        )
+
+
+def patches(x: torch.Tensor, window: Window | None) -> torch.Tensor:
+    """[groups, k, positions]: in each column what one output is a product of."""
+    if window is None:
+        return x.reshape(-1, x.shape[-1]).T[None]
+    top, left, bottom, right = window.padding
+    padded = F.pad(x, (left, right, top, bottom))
+    if window.kernel == (1, 1):
+        down, across = window.stride
+        columns = padded[..., ::down, ::across].flatten(2)
+    else:
+        columns = F.unfold(padded, window.kernel, tuple(window.dilation), 0, tuple(window.stride))
+    n, k, positions = columns.shape
+    grouped = columns.reshape(n, window.groups, k // window.groups, positions)
+    return grouped.permute(1, 2, 0, 3).reshape(window.groups, k // window.groups, n * positions)
