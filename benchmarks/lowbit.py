@@ -25,7 +25,7 @@ from rich.table import Table
 
 import splitter
 from benchmarks.kernels import (
-    ROUNDS,
+    LEAST_ROUNDS,
     RUNS_PER_ROUND,
     WARM_UP,
     device,
@@ -152,7 +152,7 @@ def timed(
         bundles["int8"].launch(trace_dir=traces["int8"]) as integer,
     ):
         seconds: list[float] = []
-        for round_ in range(ROUNDS + 1):
+        for round_ in range(LEAST_ROUNDS + 1):
             runs = RUNS_PER_ROUND if round_ else WARM_UP
             for _ in range(runs):
                 plain(*inputs)
@@ -231,7 +231,7 @@ def packed_row(program: Program, mode: Any, folder: Path) -> dict[str, Any]:
     trace = folder / "trace"
     trace.mkdir()
     with bundle.launch(trace_dir=trace) as deployment:
-        for _ in range(WARM_UP + ROUNDS):
+        for _ in range(WARM_UP + LEAST_ROUNDS):
             deployment(*inputs)
     read, node = read_trace(trace / trace_name("local")), bundle.manifest.nodes["local"]
     packed = packed_bytes(program)

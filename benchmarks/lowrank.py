@@ -23,7 +23,7 @@ from rich import box
 from rich.table import Table
 
 import splitter
-from benchmarks.kernels import ROUNDS, RUNS_PER_ROUND, WARM_UP, device, stage_seconds
+from benchmarks.kernels import LEAST_ROUNDS, RUNS_PER_ROUND, WARM_UP, device, stage_seconds
 from benchmarks.residual import build
 from compress.lowrank import factored_sizes, is_smaller
 from compress.programs import compress_program, program_sites
@@ -131,7 +131,7 @@ def measured(name: str, threads: int, multiples: Sequence[int]) -> list[dict[str
             (folder / f"trace-{form.name}").mkdir()
             launched = bundle.launch(trace_dir=folder / f"trace-{form.name}")
             running.append(stack.enter_context(launched))
-        for round_ in range(ROUNDS + 1):
+        for round_ in range(LEAST_ROUNDS + 1):
             for deployment in running:
                 for _ in range(RUNS_PER_ROUND if round_ else WARM_UP):
                     deployment(*inputs)
