@@ -104,7 +104,7 @@ def cotrain(
 
     Raises:
         InfeasibleError: nothing decoded respects all limits.
-        UsageError: the goal is a period.
+        UsageError: the goal's time is not sequential.
     """
     distributions, where = Distributions.of(task), best_device()
     to_best_device(net.train())

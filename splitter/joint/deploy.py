@@ -22,7 +22,7 @@ from splitter.search.space.space import Architecture
 from splitter.topology import Topology
 from splitter.tracing.trace import trace
 
-FINAL_RATE = 0.02
+FINAL_RATE = 0.05
 _REQUESTS = 200
 """Test images sent through the running nodes."""
 

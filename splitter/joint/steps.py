@@ -17,7 +17,7 @@ from splitter.search.estimate.bilinear import Bilinear
 from splitter.search.estimate.blocks import BlockTable, parts_of
 from splitter.search.estimate.conditional import Means, conditional_means
 from splitter.search.estimate.supernet import OneShot, recalibrated, train_supernet
-from splitter.search.estimate.training import network_accuracy, train_network
+from splitter.search.estimate.training import Right, network_accuracy, train_network
 from splitter.search.space.families import family
 from splitter.search.space.network import ChosenNet, Family
 from splitter.search.space.shared import Supernet, make_supernet
@@ -160,23 +160,33 @@ class Search:
 
     @cached_property
     def means(self) -> Means:
-        """Conditional means of the accuracy."""
+        """Conditional means of the accuracy.
+
+        Differences are those of the right class's probability, which needs fewer images; the level
+        is that of what was classified right.
+        """
+        above: list[float] = []
+
+        def scored(architecture: Architecture, number: int) -> float:
+            right = self._right(architecture, number)
+            above.append(right.accuracy - right.probability)
+            return right.probability
 
         def make() -> Any:
             found = conditional_means(
                 self.family.space,
-                self._scored,
+                scored,
                 passes=self.settings.passes,
                 seed=self.settings.seed,
                 progress=self.progress,
-            )
+            ).shifted(fmean(above))
             return {"base": found.base, "choices": found.choices, "depths": found.depths}
 
         kept = self.workspace.kept("means", make)
         choices, depths = (tuple(map(tuple, kept[key])) for key in ("choices", "depths"))
         return Means(kept["base"], choices, depths)
 
-    def _scored(self, architecture: Architecture, number: int) -> float:
+    def _right(self, architecture: Architecture, number: int) -> Right:
         held_in = self.data.held_in
         start = (number * _MEASURED) % max(len(held_in) - _MEASURED + 1, 1)
         part = held_in.rows(start, min(start + _MEASURED, len(held_in)))

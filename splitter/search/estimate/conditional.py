@@ -30,6 +30,14 @@ class Means:
     depths: tuple[tuple[float, ...], ...]
     """Per stage and depth, from the least to the largest."""
 
+    def shifted(self, by: float) -> "Means":
+        """All of them larger by so much."""
+        return Means(
+            self.base + by,
+            tuple(tuple(mean + by for mean in slot) for slot in self.choices),
+            tuple(tuple(mean + by for mean in stage) for stage in self.depths),
+        )
+
     def bilinear(self, space: Space, *, centred: bool = True) -> Bilinear:
         """The estimator. ``centred`` subtracts the mean of the depth at which a block was measured
         (a decomposition that adds up), else the global mean (as the published code does).

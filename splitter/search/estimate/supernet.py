@@ -12,7 +12,7 @@ from random import Random
 import torch
 
 from splitter.search.estimate.training import Progress as Progress
-from splitter.search.estimate.training import Schedule, accuracy, best_device, silent, train
+from splitter.search.estimate.training import Right, Schedule, best_device, evaluate, silent, train
 from splitter.search.space.network import ChosenNet
 from splitter.search.space.shared import Supernet
 from splitter.search.space.space import Architecture
@@ -79,13 +79,13 @@ class OneShot:
     def score(self, architecture: Architecture) -> float:
         """Part of the images that are classified right."""
         if architecture not in self._known:
-            self._known[architecture] = self.on(architecture, self.data)
+            self._known[architecture] = self.on(architecture, self.data).accuracy
         return self._known[architecture]
 
-    def on(self, architecture: Architecture, data: Images) -> float:
-        """The same on other images."""
+    def on(self, architecture: Architecture, data: Images) -> Right:
+        """How right the path is on other images."""
         self.net.to(best_device())
-        return accuracy(lambda x: self.net(x, architecture), data)
+        return evaluate(lambda x: self.net(x, architecture), data)
 
 
 @dataclass(frozen=True)

@@ -238,16 +238,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+@dataclass(frozen=True, slots=True)
+class Right:
+    """How right a network is."""
+
+    accuracy: float
+    """Part of the images whose class has the largest logit."""
+    probability: float
+    """Of the right class, the mean over images: the accuracy to expect if classes were drawn as
+    the network sees them. It tells two networks apart with far fewer images.
+    """
+
+
 @torch.no_grad()
-def accuracy(forward: Callable[[torch.Tensor], torch.Tensor], data: Images) -> float:
-    """Part of ``data`` whose class has the largest logit."""
+def evaluate(forward: Callable[[torch.Tensor], torch.Tensor], data: Images) -> Right:
+    """How right ``forward`` is on ``data``."""
     where = best_device()
-    right = 0
+    right, probability = 0, 0.0
     for start in range(0, len(data), _EVALUATED):
         part = data.rows(start, min(start + _EVALUATED, len(data)))
-        logits = forward(part.images.to(where, memory_format=torch.channels_last))
-        right += int((logits.argmax(1).cpu() == part.labels).sum())
-    return right / len(data)
+        logits = forward(part.images.to(where, memory_format=torch.channels_last)).cpu()
+        right += int((logits.argmax(1) == part.labels).sum())
+        probability += float(logits.softmax(1).gather(1, part.labels[:, None]).sum())
+    return Right(right / len(data), probability / len(data))
 
 
 def train_network(
@@ -260,4 +273,4 @@ def train_network(
 def network_accuracy(network: nn.Module, data: Images) -> float:
     """Accuracy of a plain network in evaluation mode."""
     to_best_device(network.eval())
-    return accuracy(network, data)
+    return evaluate(network, data).accuracy

@@ -18,6 +18,7 @@ from splitter.search.strategy.problem import (
     Vertex,
     sizes_of,
 )
+from splitter.timing import Hop
 from splitter.topology import Topology
 
 
@@ -179,12 +180,12 @@ def _moves(topology: Topology, size: int) -> Moves:
     found: dict[tuple[int, int], Move] = {}
     for (start, end), route in RouteTable(topology, size).items():
         links = [topology.links[i] for i in route.links]
-        passed = [link.target for link in links[:-1]]
-        if closed & {topology.devices[start].name, topology.devices[end].name, *passed}:
+        if closed & {topology.devices[start].name, *(link.target for link in links)}:
             continue
         found[start, end] = Move(
-            route.seconds,
-            tuple((media[link.medium], link.busy_s(size)) for link in links),
-            tuple(number[name] for name in passed),
+            tuple(
+                Hop(number[link.target], media[link.medium], link.busy_s(size), link.latency_s)
+                for link in links
+            )
         )
     return found

@@ -65,7 +65,7 @@ def shortest_path(problem: JointProblem, goal: Goal) -> Answer:
 def _check(problem: JointProblem, goal: Goal) -> None:
     if not problem.is_chain or problem.ends != (len(problem.vertices) - 1,):
         raise UsageError("only chains have a shortest path; use the integer program")
-    other = goal.period or goal.most_cuts is not None or goal.excluded
+    other = goal.time == "period" or goal.most_cuts is not None or goal.excluded
     if other or goal.least_accuracy > -inf:
         raise UsageError(
             "shortest paths know a budget and a price of latency; use the integer program"

@@ -36,8 +36,11 @@ class FrankWolfe:
 
     def search(self, task: Task) -> Answer:
         """The best answer found."""
-        if task.goal.period:
-            raise UsageError("Frank-Wolfe knows latency only; use jmsnas, evolution or random")
+        if task.goal.time != "sequential":
+            raise UsageError(
+                f"Frank-Wolfe knows sequential latency, not {task.goal.time}; use jmsnas, "
+                "evolution or random"
+            )
         self.violations.clear()
         best, model = Best(task, "frank_wolfe"), task.fitted
         fastest = solve_program(task.problem, Goal(weight=0.0, price_per_s=1.0))

@@ -1,9 +1,20 @@
 """What one joint choice is worth, from the definitions alone; shares nothing with any solver."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from math import inf
 
-from splitter.search.strategy.problem import INPUT, Answer, Goal, Joint, JointProblem, Move
+from splitter.search.strategy.problem import (
+    INPUT,
+    Answer,
+    Goal,
+    Joint,
+    JointProblem,
+    Move,
+    Time,
+    Vertex,
+)
+from splitter.timing import Hop, Place, run_request
 
 _ROUNDING = 1e-9
 
@@ -12,7 +23,7 @@ def judge(problem: JointProblem, goal: Goal, joint: Joint) -> Answer | None:
     """The answer that ``joint`` is; None when it breaks a rule or a limit."""
     if any(broken(problem, goal, joint)):
         return None
-    time_s = period_s(problem, joint) if goal.period else latency_s(problem, joint)
+    time_s = TIMES[goal.time](problem, joint)
     accuracy = problem.accuracy.score(joint.choices(problem))
     late = time_s > goal.budget_s + _ROUNDING * max(1.0, abs(time_s))
     if late or accuracy < goal.least_accuracy - 1e3 * _ROUNDING:
@@ -99,9 +110,76 @@ def period_s(problem: JointProblem, joint: Joint) -> float:
     """Seconds between requests of a pipeline: the busiest device or medium."""
     media: dict[int, float] = {}
     for _, _, _, move in _moves(problem, joint):
-        for medium, busy in move.media:
-            media[medium] = media.get(medium, 0.0) + busy
+        for hop in move.hops:
+            media[hop.medium] = media.get(hop.medium, 0.0) + hop.busy_s
     return max([*_computing(problem, joint), *media.values()], default=inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """One request of a joint choice, second by second."""
+
+    seconds: float
+    """Until the last output is where it is wanted."""
+    waits: tuple[tuple[tuple[int, int, int, int], tuple[int, int, int, int]], ...]
+    """Pairs of tensors of which the second waited for the first to leave a medium, each as
+    (producer, from, to, number of the hop)."""
+
+
+def simulated(problem: JointProblem, joint: Joint) -> Simulated:
+    """A request that devices and media work on at once.
+
+    A tensor is sent to the device of each reader by itself.
+    """
+    tensors = _tensors(problem, joint)
+    number = {tensor: t for t, tensor in enumerate(tensors)}
+    hops, crossing = _hops(problem, joint, tensors)
+    run = run_request(
+        joint.devices,
+        [v.options[o].seconds[d] for v, o, d in _placed(problem, joint)],
+        [[number[u, d] for u in v.inputs] for v, _, d in _placed(problem, joint)],
+        [[t for t, (u, _) in enumerate(tensors) if u == v] for v in range(len(problem.vertices))],
+        [(t, problem.source) for t, (u, _) in enumerate(tensors) if u == INPUT],
+        hops,
+    )
+    outputs = [(number[u, problem.sink], problem.sink) for u in problem.ends]
+    waits = tuple((crossing[first], crossing[second]) for first, second in run.waits)
+    return Simulated(max(run.there_s.get(place, inf) for place in outputs), waits)
+
+
+def _placed(problem: JointProblem, joint: Joint) -> Iterator[tuple[Vertex, int, int]]:
+    return zip(problem.vertices, joint.options, joint.devices, strict=True)
+
+
+def _tensors(problem: JointProblem, joint: Joint) -> list[tuple[int, int]]:
+    """(producer, device that wants it), in graph order."""
+    wanted = {
+        (u, joint.devices[v]) for v, vertex in enumerate(problem.vertices) for u in vertex.inputs
+    }
+    wanted |= {(u, problem.sink) for u in problem.ends}
+    return sorted(wanted)
+
+
+def _hops(
+    problem: JointProblem, joint: Joint, tensors: list[tuple[int, int]]
+) -> tuple[dict[Place, list[Hop]], dict[Place, tuple[int, int, int, int]]]:
+    """The hop by which each tensor leaves each device, and which one of its way it is."""
+    hops: dict[Place, list[Hop]] = {}
+    crossing: dict[Place, tuple[int, int, int, int]] = {}
+    for t, (u, end) in enumerate(tensors):
+        size, start = problem.input_bytes, problem.source
+        if u != INPUT:
+            size = problem.vertices[u].options[joint.options[u]].output_bytes
+            start = joint.devices[u]
+        move, at = problem.move(size, start, end), start
+        for k, hop in enumerate(move.hops if move is not None else ()):
+            hops[t, at], crossing[t, at], at = [hop], (u, start, end, k), hop.target
+    return hops, crossing
+
+
+def parallel_s(problem: JointProblem, joint: Joint) -> float:
+    """Seconds of one request whose branches run at once."""
+    return simulated(problem, joint).seconds
 
 
 def memory_bytes(problem: JointProblem, joint: Joint) -> list[int]:
@@ -116,3 +194,10 @@ def memory_bytes(problem: JointProblem, joint: Joint) -> list[int]:
         for d in (start, end, *move.through):
             need[d] += problem.in_flight * size
     return [a + b for a, b in zip(need, working, strict=True)]
+
+
+TIMES: Mapping[Time, Callable[[JointProblem, Joint], float]] = {
+    "sequential": latency_s,
+    "parallel": parallel_s,
+    "period": period_s,
+}

@@ -40,7 +40,7 @@ class Reinforce:
     def search(self, task: Task) -> Answer:
         """The best answer found."""
         best, rng = Best(task, "reinforce"), np.random.default_rng(task.seed)
-        times = Splitter(task.problem, Goal(period=task.goal.period))
+        times = Splitter(task.problem, Goal(time=task.goal.time))
         logits: Weights = [np.zeros(width) for width in task.space.widths]
         adam, baseline = Adam(self.rate), 0.0
         for round_ in range(max(1, task.evaluations // self.batch)):

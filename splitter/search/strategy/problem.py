@@ -2,21 +2,27 @@
 
 A *vertex* is a place of the network, an *option* one way to realise it: a choice of the space at
 one width of its input. Widths are labels that both ends of an edge must agree on, so that costs
-that depend on a neighbour's width stay linear. One request is computed by one device at a time
-(the *sequential* form); in the *period* form requests are pipelined.
+that depend on a neighbour's width stay linear. What counts as time is one of `Time`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
+from typing import Literal
 
 from splitter.search.estimate.bilinear import Bilinear
+from splitter.timing import Hop
 
 INPUT = -1
 """Stands for the vertex that makes the model's input."""
 FIXED = -1
 """Slot number of vertices that the space does not choose."""
+Time = Literal["sequential", "parallel", "period"]
+"""Seconds of one request, one thing after the other; of one request whose branches devices and
+links work on at once (`splitter.timing`); or between the requests of a pipeline. On chains the
+first two are the same.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +63,17 @@ class Vertex:
 class Move:
     """What it takes to bring one tensor from one device to another."""
 
-    seconds: float
-    media: tuple[tuple[int, float], ...] = ()
-    """(link or shared medium, seconds for which it is busy)."""
-    through: tuple[int, ...] = ()
-    """Devices that pass it on and hold it meanwhile."""
+    hops: tuple[Hop, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """From when it is made until it is there, alone on its way."""
+        return sum(hop.busy_s + hop.delay_s for hop in self.hops)
+
+    @property
+    def through(self) -> tuple[int, ...]:
+        """Devices that pass it on and hold it meanwhile."""
+        return tuple(hop.target for hop in self.hops[:-1])
 
 
 Moves = Mapping[tuple[int, int], Move]
@@ -122,7 +134,7 @@ class JointProblem:
 
     def move(self, size: int, start: int, end: int) -> Move | None:
         """What moving ``size`` bytes takes; None when the devices are not joined."""
-        return Move(0.0) if start == end else self.moves[size].get((start, end))
+        return Move() if start == end else self.moves[size].get((start, end))
 
     def limit(self, device: int) -> float:
         """Memory of ``device`` in bytes."""
@@ -139,8 +151,8 @@ class Goal:
     least_accuracy: float = -inf
     weight: float = 1.0
     """Of accuracy; 0 with a price minimises time alone."""
-    period: bool = False
-    """Whether time is the period of a pipeline instead of the latency of one request."""
+    time: Time = "sequential"
+    """What is limited and priced."""
     most_cuts: int | None = None
     """Edges that may join two devices."""
     excluded: tuple[tuple[int, ...], ...] = ()

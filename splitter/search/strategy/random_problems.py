@@ -1,5 +1,6 @@
 """Small random joint problems of every form, for tests and the benchmark."""
 
+from itertools import pairwise
 from random import Random
 
 from splitter.search.estimate.bilinear import Bilinear
@@ -10,9 +11,11 @@ from splitter.search.strategy.problem import (
     Move,
     Moves,
     Option,
+    Time,
     Vertex,
     sizes_of,
 )
+from splitter.timing import Hop
 
 _STRUCTURES = (
     ((INPUT,), (0,), (1,), (2,)),
@@ -55,17 +58,17 @@ def random_problem(
 
 def random_goal(rng: Random) -> Goal:
     """One goal, of any form."""
-    period = rng.random() < 0.3
+    time: Time = "period" if rng.random() < 0.3 else "sequential"
     cuts = rng.randrange(3) if rng.random() < 0.2 else None
     kind = rng.randrange(3)
     if kind == 0:
-        return Goal(budget_s=rng.uniform(3.0, 12.0), period=period, most_cuts=cuts)
+        return Goal(budget_s=rng.uniform(3.0, 12.0), time=time, most_cuts=cuts)
     if rng.random() < 0.2:
         excluded = tuple(tuple(rng.randrange(2) for _ in range(4)) for _ in range(3))
         return Goal(budget_s=rng.uniform(3.0, 12.0), excluded=excluded)
     if kind == 1:
-        return Goal(price_per_s=rng.uniform(0.05, 1.0), period=period, most_cuts=cuts)
-    return Goal(weight=0.0, price_per_s=1.0, least_accuracy=rng.uniform(-1, 2), period=period)
+        return Goal(price_per_s=rng.uniform(0.05, 1.0), time=time, most_cuts=cuts)
+    return Goal(weight=0.0, price_per_s=1.0, least_accuracy=rng.uniform(-1, 2), time=time)
 
 
 def _vertex(
@@ -108,15 +111,23 @@ def _moves(rng: Random, sizes: set[int], devices: int) -> dict[int, Moves]:
     shared = rng.random() < 0.3
     return {
         size: {
-            (d, e): Move(
-                late + size / rate,
-                ((0 if shared else d * devices + e, size / rate),),
-                (3 - d - e,) if devices == 3 and (d, e) == (0, 2) else (),
-            )
+            (d, e): _move(d, e, devices, late, size / rate, shared)
             for (d, e), (late, rate) in fixed.items()
         }
         for size in sizes
     }
+
+
+def _move(d: int, e: int, devices: int, late_s: float, busy_s: float, shared: bool) -> Move:
+    """Straight, but from the first of three devices to the last by way of the second."""
+    way = (0, 1, 2) if devices == 3 and (d, e) == (0, 2) else (d, e)
+    parts = len(way) - 1
+    return Move(
+        tuple(
+            Hop(b, 0 if shared else a * devices + b, busy_s / parts, late_s / parts)
+            for a, b in pairwise(way)
+        )
+    )
 
 
 def _accuracy(rng: Random, vertices: tuple[Vertex, ...], stage: tuple[int, ...]) -> Bilinear:

@@ -34,10 +34,13 @@ class Relaxed:
         """The relaxation of a task.
 
         Raises:
-            UsageError: the goal is a period, which is no expectation.
+            UsageError: the goal's time is not sequential, so no expectation.
         """
-        if task.goal.period:
-            raise UsageError("this strategy knows latency only; use jmsnas, evolution or random")
+        if task.goal.time != "sequential":
+            raise UsageError(
+                f"this strategy knows sequential latency, not {task.goal.time}; use jmsnas, "
+                "evolution or random"
+            )
         return cls(task.problem)
 
     @cached_property

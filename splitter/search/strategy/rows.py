@@ -15,7 +15,8 @@ from math import isfinite
 from splitter.partitioning.milp import ONE, Milp, Terms, combine
 from splitter.search.strategy.problem import INPUT, Goal, Joint, JointProblem
 
-_SINK = -2
+SINK = -2
+"""Stands for who wants the outputs, as a reader."""
 Kind = tuple[int, int]
 """(size in bytes, label) of an output."""
 
@@ -74,7 +75,7 @@ class JointModel:
         found = {edge: self._edge(*edge) for edge in edges}
         sink = self.problem.sink
         for u in self.problem.ends:
-            found[u, _SINK] = {
+            found[u, SINK] = {
                 (kind, d, sink): self.born(u, kind, d)
                 for kind in self.kinds(u)
                 for d in self.problem.allowed(u)
@@ -124,6 +125,14 @@ class JointModel:
             self.milp.at_least(either, one)
         return either
 
+    def add_limits(self) -> None:
+        """Everything that is not about time or accuracy."""
+        self.forbid_missing_links()
+        self.add_stages()
+        self.add_memory()
+        self.add_cuts()
+        self.add_excluded()
+
     def forbid_missing_links(self) -> None:
         """Nothing is sent where no path leads."""
         for (_, size, d, e), term in self.sent.items():
@@ -140,7 +149,7 @@ class JointModel:
         }
 
     def latency(self) -> Terms:
-        """Seconds of one request."""
+        """Seconds of one request, one thing after the other."""
         parts = [(self.computing(d), 1.0) for d in range(len(self.problem.devices))]
         for (_, size, d, e), term in self.sent.items():
             move = self.problem.move(size, d, e)
@@ -154,8 +163,8 @@ class JointModel:
         media: dict[int, list[tuple[Terms, float]]] = {}
         for (_, size, d, e), term in self.sent.items():
             move = self.problem.move(size, d, e)
-            for medium, busy in move.media if move is not None else ():
-                media.setdefault(medium, []).append((term, busy))
+            for hop in move.hops if move is not None else ():
+                media.setdefault(hop.medium, []).append((term, hop.busy_s))
         for d in range(len(self.problem.devices)):
             self.milp.at_least(period, self.computing(d))
         for parts in media.values():
@@ -195,6 +204,10 @@ class JointModel:
         room: Terms = {ONE: problem.limit(device) / unit}
         self.milp.at_least(room, combine((combine(*held), 1 / unit), (peak, 1.0)))
 
+    def on(self, v: int, device: int) -> Terms:
+        """1 when vertex ``v`` runs on ``device``."""
+        return self.taken(v, None, device)
+
     def chosen(self, v: int) -> dict[int, Terms]:
         """Per choice of the space: 1 when vertex ``v`` takes it."""
         found: dict[int, Terms] = {}
@@ -230,7 +243,7 @@ class JointModel:
         crossing = [
             (term, 1.0)
             for (u, v), z in self.transport.items()
-            if u != INPUT and v != _SINK
+            if u != INPUT and v != SINK
             for (_, d, e), term in z.items()
             if d != e
         ]

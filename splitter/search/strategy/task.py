@@ -126,7 +126,7 @@ def best_split(problem: JointProblem, architecture: Architecture, goal: Goal) ->
     from splitter.search.strategy.chain import shortest_path
 
     narrowed = narrow(problem, architecture)
-    if narrowed.is_chain and not goal.period and goal.most_cuts is None:
+    if narrowed.is_chain and goal.time != "period" and goal.most_cuts is None:
         flat = replace(narrowed, shared=())
         try:
             # A limit on accuracy means nothing here: there is one architecture.

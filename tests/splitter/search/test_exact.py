@@ -69,7 +69,7 @@ def test_the_shortest_path_equals_the_program() -> None:
 def test_what_paths_do_not_see_is_refused() -> None:
     problem = chain_problem(Random(0))
     with pytest.raises(UsageError, match="use the integer program"):
-        shortest_path(problem, Goal(period=True))
+        shortest_path(problem, Goal(time="period"))
     with pytest.raises(UsageError, match="memory"):
         shortest_path(replace(problem, limits=(1.0, 1.0, 1.0)), Goal())
 
