@@ -42,8 +42,7 @@ def _trained(
             "{accuracy:.2%} of the test images".format(**made)
         )
         return {part: made}
-    seeds = tuple(given.seed or ((0, 1, 2) if given.full else (0,)))
-    rows = list(mobile_part(given.full, topologies, seeds, report))
+    rows = list(mobile_part(given.full, topologies, given.seed, report))
     console.print(table_of(rows))
     return {"rows": rows}
 
@@ -52,12 +51,10 @@ def main() -> None:
     """Run the chosen parts, print tables, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--full", action="store_true", help="longer training, three seeds")
+    parser.add_argument("--full", action="store_true", help="longer training")
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--topology", action="append", choices=TOPOLOGIES)
-    parser.add_argument(
-        "--seed", action="append", type=int, help="of part mobile; by default 0, with --full 0 to 2"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of part mobile's searches")
     parser.add_argument("--table", type=Path, metavar="FILE", help="of NAS-Bench-201, .csv.gz")
     given = parser.parse_args()
     parts = given.part or list(PARTS)

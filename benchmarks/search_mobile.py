@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 from rich import box
@@ -15,6 +17,7 @@ from splitter.joint.settings import Settings, Workspace
 from splitter.joint.steps import Progress, Search
 from splitter.search.estimate.training import network_accuracy
 from splitter.search.strategy.baselines import baselines
+from splitter.search.strategy.judge import cuts
 from splitter.search.strategy.problem import Answer, Goal
 from splitter.search.strategy.program import front, solve_program
 
@@ -23,20 +26,19 @@ EXECUTED = ("loopback3",)
 """Topologies whose devices are like this machine, so that executed times mean something."""
 BUDGETS = (0.05, 0.15, 0.3, 0.5, 1.1)
 """Parts of the way from the fastest network to the most accurate one's fastest split."""
-_TIGHT = 2
-"""Budgets at which every seed is tried."""
+_TIGHT, _SEEDS = 2, 3
+"""The tightest budgets, and the fine-tunings of every network picked there."""
 
 
 def mobile_part(
-    full: bool, topologies: tuple[str, ...], seeds: tuple[int, ...], report: Progress
+    full: bool, topologies: tuple[str, ...], seed: int, report: Progress
 ) -> Iterator[dict[str, Any]]:
-    """One row per topology, budget, method and seed."""
+    """One row per topology, budget, method and fine-tuning; ``seed`` is that of the search."""
     for name in topologies:
-        for seed in seeds:
-            search = search_of(name, seed, full, report)
-            budgets = budgets_of(search)
-            for budget_s in budgets if seed == 0 else budgets[:_TIGHT]:
-                yield from _rows(search, budget_s)
+        search = search_of(name, seed, full, report)
+        for k, budget_s in enumerate(budgets_of(search)):
+            seeds = range(seed, seed + (_SEEDS if k < _TIGHT else 1))
+            yield from _rows(search, budget_s, seeds)
 
 
 def search_of(topology: str, seed: int, full: bool, report: Progress) -> Search:
@@ -65,30 +67,33 @@ def budgets_of(search: Search) -> list[float]:
     return [low + (high - low) * part for part in BUDGETS]
 
 
-def _rows(search: Search, budget_s: float) -> Iterator[dict[str, Any]]:
+def _rows(search: Search, budget_s: float, seeds: range) -> Iterator[dict[str, Any]]:
     problem, goal = search.problem, Goal(budget_s=budget_s)
     for method, solve in baselines(problem, fastest_device(problem)).items():
         row: dict[str, Any] = {
             "topology": search.topology.name,
             "budget_ms": budget_s * 1e3,
             "method": method,
-            "seed": search.settings.seed,
+            "search_seed": search.settings.seed,
         }
         missing = ("network", "accuracy", "estimated", "predicted_ms", "executed_ms", "devices")
         try:
             answer = solve(problem, goal)
         except InfeasibleError:
-            yield row | dict.fromkeys(missing)
+            yield row | {"seed": seeds[0]} | dict.fromkeys(missing)
             continue
-        yield row | _measured(search, answer, executed=method == "joint")
+        row |= _found(search, answer, executed=method == "joint")
+        for seed in seeds:
+            measured = search.measured(answer.joint.choices(problem), "test", seed)
+            yield row | {"seed": seed, "accuracy": measured}
 
 
-def _measured(search: Search, answer: Answer, *, executed: bool) -> dict[str, Any]:
+def _found(search: Search, answer: Answer, *, executed: bool) -> dict[str, Any]:
     architecture = answer.joint.choices(search.problem)
     found = {
         "network": search.family.space.text(architecture),
         "devices": sorted({search.problem.devices[d] for d in answer.joint.devices}),
-        "accuracy": search.measured(architecture, "test"),
+        "cuts": cuts(search.problem, answer.joint),
         "estimated": answer.accuracy,
         "predicted_ms": answer.time_s * 1e3,
         "executed_ms": None,
@@ -119,19 +124,34 @@ def _executed(search: Search, architecture: tuple[int, ...]) -> Mapping[str, Any
 
 
 def table_of(rows: list[dict[str, Any]]) -> Table:
+    """Mean accuracies with their spread, by topology, budget and method."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Fashion-MNIST, mobile space")
     for heading in ("topology", "budget ms", "method"):
         table.add_column(heading)
-    for heading in ("test accuracy %", "predicted ms", "executed ms"):
+    headings = ("test accuracy %", "min to max", "cuts", "predicted ms", "executed ms", "floor")
+    for heading in headings:
         table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
-            *(row["topology"], f"{row['budget_ms']:.4g}", row["method"]),
-            "impossible" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f}",
-            "" if row["predicted_ms"] is None else f"{row['predicted_ms']:.4g}",
-            "" if row.get("executed_ms") is None else f"{row['executed_ms']:.4g}",
-        )
+    keys = ("topology", "budget_ms", "method")
+    for _, same in groupby(rows, key=lambda row: [row[k] for k in keys]):
+        table.add_row(*_line(list(same)))
     return table
+
+
+def _line(rows: list[dict[str, Any]]) -> list[str]:
+    row, found = rows[0], [100 * one["accuracy"] for one in rows if one["accuracy"] is not None]
+    head = [row["topology"], f"{row['budget_ms']:.4g}", row["method"]]
+    if not found:
+        return [*head, "impossible"]
+    executed = row.get("executed_ms")
+    return [
+        *head,
+        f"{fmean(found):.2f}",
+        f"{min(found):.2f} to {max(found):.2f}" if len(found) > 1 else "",
+        str(row["cuts"]),
+        f"{row['predicted_ms']:.4g}",
+        "" if executed is None else f"{executed:.4g}",
+        "" if executed is None else f"{row['floor']:.1%}",
+    ]
 
 
 def longer_part(topology: str, full: bool, epochs: float, report: Progress) -> dict[str, Any]:

@@ -218,13 +218,20 @@ class Search:
         fastest = replace(goal, weight=0.0, price_per_s=1.0, least_accuracy=best.accuracy - 1e-6)
         return solve_program(self.problem, fastest, start=best.joint)
 
-    def tuned(self, architecture: Architecture, epochs: float, rate: float, name: str) -> ChosenNet:
-        """The network, trained on from the supernet's weights."""
+    def tuned(
+        self,
+        architecture: Architecture,
+        epochs: float,
+        rate: float,
+        name: str,
+        seed: int | None = None,
+    ) -> ChosenNet:
+        """The network, trained on from the supernet's weights; ``seed`` of the images' order."""
         network = self.supernet.extract(architecture)
         recalibrated(network, self.data.train)
         train_network(
             *(network, self.data.train, self.settings.schedule(epochs, rate)),
-            seed=self.settings.seed,
+            seed=self.settings.seed if seed is None else seed,
             checkpoint=self.workspace.path / f"{name}.pt",
             key=self.family.space.text(architecture),
             deadline_s=self.until_s(_TUNE_PART),
@@ -233,12 +240,15 @@ class Search:
         )
         return network.eval()
 
-    def measured(self, architecture: Architecture, part: str = "held_in") -> float:
+    def measured(
+        self, architecture: Architecture, part: str = "held_in", seed: int | None = None
+    ) -> float:
         """Accuracy on images ``held_in`` or ``test`` after fine-tuning; kept."""
         name = "candidate-" + "-".join(map(str, architecture))
+        name += "" if seed in (None, self.settings.seed) else f"-seed{seed}"
 
         def make() -> Any:
-            network = self.tuned(architecture, self.settings.tune_epochs, _TUNE_RATE, name)
+            network = self.tuned(architecture, self.settings.tune_epochs, _TUNE_RATE, name, seed)
             return {
                 "held_in": network_accuracy(network, self.data.held_in),
                 "test": network_accuracy(network, self.data.test),
