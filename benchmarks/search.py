@@ -36,7 +36,7 @@ def _trained(
     if part == "estimator":
         return {part: estimator_part(given.full, report, console)}
     if part == "longer":
-        made = longer_part(topologies[0], given.full, LONGER_EPOCHS, report)
+        made = longer_part(topologies[0], given.full, LONGER_EPOCHS, given.minutes, report)
         console.print(
             "{network} on {topology}, {predicted_ms:.4g} ms, trained on for {epochs:g} epochs: "
             "{accuracy:.2%} of the test images".format(**made)
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--topology", action="append", choices=TOPOLOGIES)
     parser.add_argument("--seed", type=int, default=0, help="of part mobile's searches")
+    parser.add_argument("--minutes", type=float, help="most that part longer may train")
     parser.add_argument("--table", type=Path, metavar="FILE", help="of NAS-Bench-201, .csv.gz")
     given = parser.parse_args()
     parts = given.part or list(PARTS)

@@ -10,7 +10,7 @@ from splitter.joint.steps import Progress, Search
 from splitter.search.estimate.correlation import kendall_tau
 from splitter.search.estimate.estimator import Estimator, MacCount, ParameterCount
 
-NETWORKS, IMAGES = 100, 3000
+NETWORKS, IMAGES = 100, 2000
 """Networks held out, and test images on which each is scored with the supernet's weights."""
 
 

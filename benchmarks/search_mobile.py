@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
 from statistics import fmean
+from time import monotonic
 from typing import Any
 
 from rich import box
@@ -154,10 +155,16 @@ def _line(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def longer_part(topology: str, full: bool, epochs: float, report: Progress) -> dict[str, Any]:
-    """The joint choice at the largest budget, trained on from its fine-tuning."""
+def longer_part(
+    topology: str, full: bool, epochs: float, minutes: float | None, report: Progress
+) -> dict[str, Any]:
+    """The joint choice at the largest budget, trained on from its fine-tuning.
+
+    ``minutes`` ends the training sooner, with the learning rate gone down by then.
+    """
     search = search_of(topology, 0, full, report)
-    search = replace(search, settings=replace(search.settings, final_epochs=epochs))
+    settings = replace(search.settings, final_epochs=epochs, budget_minutes=minutes)
+    search = replace(search, settings=settings, began_s=monotonic())
     answer = solve_program(search.problem, Goal(budget_s=budgets_of(search)[-1]))
     architecture = answer.joint.choices(search.problem)
     network = final_network(search, architecture)
