@@ -50,9 +50,9 @@ def search_of(topology: str, seed: int, full: bool, report: Progress) -> Search:
         data="fashion_mnist",
         latency_s=1.0,
         seed=seed,
-        supernet_epochs=16.0 if full else 8.0,
-        tune_epochs=2.0 if full else 0.5,
-        passes=16 if full else 8,
+        supernet_epochs=12.0 if full else 8.0,
+        tune_epochs=1.0 if full else 0.5,
+        passes=12 if full else 8,
     )
     kind = "full" if full else "quick"
     folder = cache_directory() / "search" / f"{kind}-{seed}"
