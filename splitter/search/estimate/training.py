@@ -131,7 +131,8 @@ def _late(run: "_Run", first: int, began: float, deadline_s: float) -> bool:
     done = run.step - first
     if done >= _PACE and done % _PACE == 0:
         pace_s = (now - began) / done
-        run.steps = min(run.steps, run.step + max(0, int((deadline_s - now) / pace_s)))
+        # From the whole schedule each time: a pause that made the pace look slow is made up for.
+        run.steps = min(run.planned, run.step + max(0, int((deadline_s - now) / pace_s)))
     return now > deadline_s
 
 
@@ -153,7 +154,7 @@ class _Run:
     ) -> None:
         self.model = model
         self.schedule = schedule
-        self.steps = steps
+        self.planned = self.steps = steps
         self.seed = seed
         self.checkpoint = checkpoint
         self.key = f"{key} {asdict(schedule)} seed {seed}"

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from small_space import tiny
 
 from splitter.errors import UsageError
+from splitter.search.estimate import training
 from splitter.search.estimate.conditional import conditional_means, interpretation
 from splitter.search.estimate.correlation import kendall_tau
 from splitter.search.estimate.supernet import OneShot, few_shot, train_supernet
@@ -110,3 +113,17 @@ def test_kendall_tau() -> None:
     assert kendall_tau([1, 1, 1], [1, 2, 3]) == 0.0
     # One discordant pair of six, one tie: (4 - 1) / sqrt(6 * 5).
     assert kendall_tau([1, 2, 3, 4], [1, 3, 2, 3]) == pytest.approx(3 / 30**0.5)
+
+
+def test_a_pause_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps taken off the schedule while the machine was busy come back."""
+    run: Any = SimpleNamespace(step=20, steps=1000, planned=1000)
+    monkeypatch.setattr(training, "monotonic", lambda: 100.0)
+    assert not training._late(run, 0, 0.0, 200.0)
+    assert run.steps == 40
+    run.step = 60
+    monkeypatch.setattr(training, "monotonic", lambda: 120.0)
+    assert not training._late(run, 0, 0.0, 200.0)
+    assert run.steps == 100
+    monkeypatch.setattr(training, "monotonic", lambda: 200.5)
+    assert training._late(run, 0, 0.0, 200.0)
