@@ -19,10 +19,9 @@ from compress.int8.ranges import Observer
 from compress.networks import frozen_copy
 from splitter.program import Program, constant_of, set_constant
 
-_ROOM = 1.25
+_ROOM = 2.0
 """Between the largest value of a channel that was seen, and where it is clipped."""
 _POWERS = (0.25, 0.5, 0.75, 1.0)
-_LARGEST_FACTOR = 1e3
 
 
 @dataclass(slots=True)
@@ -87,23 +86,23 @@ def _best(
 def _trials(
     module: fx.GraphModule, group: Group, seen: Mapping[str, _Channels]
 ) -> Iterator[torch.Tensor]:
-    """Factors that even out activations, or activations and weights, more or less."""
+    """Factors that even out activations, or activations and weights, more or less.
+
+    No channel is made larger than the largest one, less some room: what a channel may be was seen
+    for few requests. So factors are 1 or more, and the range of the whole tensor stays.
+    """
     ranges = torch.stack([seen[name].largest for name in group.tensors]).amax(0)
     read = torch.stack([_columns(module, reader).amax(0) for reader in group.readers]).amax(0)
-    limit = torch.full_like(ranges, _LARGEST_FACTOR)
+    used = (ranges > 0) & (read > 0)
+    limit = torch.where(used, ranges.amax() / (ranges * _ROOM), 1.0)
     for name, bound in group.bounds:
         largest = seen[name].largest
-        free = torch.where(largest * _ROOM < bound, bound / (largest * _ROOM), 1.0)
-        limit = torch.minimum(limit, torch.where(largest > 0, free, 1.0))
-    used = (ranges > 0) & (read > 0)
+        limit = torch.minimum(limit, torch.where(largest > 0, bound / (largest * _ROOM), 1.0))
     for power in _POWERS:
         for wanted in (ranges.amax() / ranges, read / ranges):
             factors = torch.where(used, wanted, 1.0) ** power
-            if group.bounds:  # below 1 a channel would be bounded too late
-                factors = factors.clamp(min=1.0)
-            else:
-                factors = factors / factors[used].amin() if bool(used.any()) else factors
-            yield torch.minimum(torch.where(used, factors, 1.0), limit)
+            least = factors[used].amin() if bool(used.any()) else 1.0
+            yield torch.minimum(factors / least, limit).clamp(min=1.0)
 
 
 def _error(

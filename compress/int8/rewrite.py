@@ -13,6 +13,7 @@ import torch
 from torch import fx, nn
 
 from compress.int8.channels import ACTIVATIONS, bounds_of
+from compress.int8.choose import Steps, best_steps
 from compress.int8.equalise import equalised
 from compress.int8.ranges import Calibration, Numbers, calibrate
 from compress.int8.refine import Origin, refine
@@ -30,9 +31,7 @@ def quantize(
     program: Program,
     requests: Iterable[Sequence[torch.Tensor]],
     calibration: Calibration = "mse",
-    *,
-    equalise: bool = True,
-    reconstruct: bool = True,
+    steps: Steps | None = None,
 ) -> Program:
     """``program`` with convolutions, linear layers and what lies between on 8-bit numbers.
 
@@ -40,8 +39,7 @@ def quantize(
         program: a float32 program.
         requests: unlabelled inputs, each one tensor per model input.
         calibration: how ranges are chosen.
-        equalise: first bring the channels of each tensor to similar ranges.
-        reconstruct: round weights so that layers' outputs stay, not each to the nearest number.
+        steps: what is done besides; by default what is measured to help (`best_steps`).
 
     Raises:
         UsageError: there is no request, an activation is not finite, or the program is on numbers
@@ -50,13 +48,25 @@ def quantize(
     nodes = program.module.graph.nodes
     if any(n.op == "call_function" and operator_name(n) in QUANTIZED for n in nodes):
         raise UsageError(f"{program.graph.name} is on 8-bit numbers already")
-    listed_requests = list(requests)
-    even = equalised(program, listed_requests) if equalise else program
-    numbers = calibrate(even, listed_requests, calibration)
-    rewriter = _Rewriter(even, numbers)
+    every = list(requests)
+
+    def made(how: Steps, some: Sequence[Sequence[torch.Tensor]]) -> Program:
+        return _quantized(program, some, calibration, how)
+
+    return made(best_steps(program, every, made) if steps is None else steps, every)
+
+
+def _quantized(
+    program: Program,
+    requests: Sequence[Sequence[torch.Tensor]],
+    calibration: Calibration,
+    steps: Steps,
+) -> Program:
+    even = equalised(program, requests) if steps.equalise else program
+    rewriter = _Rewriter(even, calibrate(even, requests, calibration))
     module = rewriter.rewritten()
-    if reconstruct:
-        refine(module, even.module, rewriter.origins, listed_requests)
+    if steps.reconstruct:
+        refine(module, even.module, rewriter.origins, requests)
     made = group_layers(module, program.graph.name, program.graph.inputs, program.graph.outputs)
     return replace(made, example_inputs=program.example_inputs)
 

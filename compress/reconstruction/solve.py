@@ -20,11 +20,16 @@ Damping = float | None
 """Of the mean variance, added to each input's own: rare inputs shall not take on large weights.
 None: such a step is not done at all."""
 _DAMPINGS: tuple[Damping, ...] = (None, 1.0, 0.1, 0.01)
+MOST_INPUTS = 2304
+"""Of one output that is fitted: the work grows with their cube, and many errors cancel anyway."""
 _BLOCK = 64
 
 
 def reconstructed(
-    weight: torch.Tensor, moments: Moments, halves: tuple[Moments, Moments] | None, nearest: Round
+    weight: torch.Tensor,
+    moments: Moments,
+    halves: tuple[Moments, Moments] | None,
+    nearest: Round,
 ) -> torch.Tensor:
     """``weight`` [groups, outputs, k], float64, in values that ``nearest`` gives.
 
@@ -35,7 +40,7 @@ def reconstructed(
             only rounding to the nearest value is safe.
         nearest: rounds some columns.
     """
-    if halves is None:
+    if halves is None or weight.shape[-1] > MOST_INPUTS:
         return nearest(weight)
     fit, judge = halves
 

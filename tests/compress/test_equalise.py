@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import splitter
-from compress.int8 import quantize
+from compress.int8 import Steps, quantize
 from compress.int8.channels import groups_of
 from compress.int8.equalise import equalised
 
@@ -80,11 +80,13 @@ def test_it_is_the_same_network(
 def test_numbers_are_better(
     program: splitter.Program, requests: list[tuple[torch.Tensor, ...]]
 ) -> None:
-    def error(**how: bool) -> float:
-        made = quantize(program, requests[:8], **how)
+    def error(*how: bool) -> float:
+        steps = Steps(*how) if how else None
+        made = quantize(program, requests[:8], steps=steps)
         gaps = [(made(*r)[0] - program(*r)[0]).square().mean() for r in requests[8:]]
         return float(sum(gaps))
 
-    usual = error(equalise=False, reconstruct=False)
-    assert error(reconstruct=False) < usual
-    assert error() < usual
+    usual = error(False, False)
+    assert error(True, False) < usual
+    assert error(True, True) < usual
+    assert error() < usual, "what helps is found out"
