@@ -53,26 +53,26 @@ class Moments:
     @classmethod
     def of(cls, pairs: Iterable[Pair], window: Window | None) -> "Moments":
         """Over all requests and positions; there is at least one."""
-        count, first, second, square, product = 0, None, None, None, None
+        count, pilot = 0, torch.zeros(())
+        totals: list[torch.Tensor] = []
         for rounded, original in pairs:
             x, y = patches(rounded, window), patches(original, window)
-            parts = x.sum(-1), y.sum(-1), x @ x.mT, (y - x) @ x.mT
+            if not totals:  # about a mean, since squares of what hardly changes cancel
+                pilot = x.mean(-1, keepdim=True)
+            gap, x = y - x, x - pilot
+            parts = [x.sum(-1), gap.sum(-1), x @ x.mT, gap @ x.mT]
+            totals = [
+                part.double() + (totals[place] if totals else 0.0)
+                for place, part in enumerate(parts)
+            ]
             count += x.shape[-1]
-            if first is None:
-                first, second, square, product = (part.double() for part in parts)
-            else:
-                for total, part in zip((first, second, square, product), parts, strict=True):
-                    total += part  # type: ignore[operator]
-        assert first is not None
-        assert second is not None
-        assert square is not None
-        assert product is not None
-        mean, other = first / count, second / count
+        shift, gap_mean, square, product = (total / count for total in totals)
+        mean = pilot[..., 0].double() + shift
         return cls(
             mean,
-            other,
-            square / count - mean[..., None] * mean[..., None, :],
-            product / count - (other - mean)[..., None] * mean[..., None, :],
+            mean + gap_mean,
+            square - shift[..., None] * shift[..., None, :],
+            product - gap_mean[..., None] * shift[..., None, :],
         )
 
 

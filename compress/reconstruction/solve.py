@@ -64,7 +64,9 @@ def corrected(weight: torch.Tensor, moments: Moments, damping: Damping) -> torch
     """The weight that gives the original outputs best from the inputs as they are now."""
     if damping is None:
         return weight
-    factor = torch.linalg.cholesky(_damped(moments.covariance, damping))
+    factor = _factor(_damped(moments.covariance, damping))
+    if factor is None:
+        return weight
     return weight + weight @ torch.cholesky_solve(moments.cross.mT, factor).mT
 
 
@@ -83,8 +85,13 @@ def round_with_feedback(
     """``weight`` [groups, outputs, k] in values that ``nearest`` gives, column by column."""
     order = covariance.diagonal(dim1=-2, dim2=-1).sum(0).argsort(descending=True)
     ordered = _damped(covariance, damping)[:, order][:, :, order]
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
-    spread = torch.linalg.cholesky(inverse, upper=True)
+    factor = _factor(ordered)
+    if factor is None:
+        return nearest(weight)
+    spread = _factor(torch.cholesky_inverse(factor))
+    if spread is None:
+        return nearest(weight)
+    spread = spread.mT
     left = weight[..., order].clone()
     found = torch.empty_like(left)
     for start in range(0, left.shape[-1], _BLOCK):
@@ -97,6 +104,12 @@ def round_with_feedback(
             errors[..., i - start] = gap
         left[..., end:] -= errors @ spread[:, start:end, end:]
     return found[..., order.argsort()]
+
+
+def _factor(matrices: torch.Tensor) -> torch.Tensor | None:
+    """Lower Cholesky factors; None where rounding errors are larger than the damping."""
+    factor, faults = torch.linalg.cholesky_ex(matrices)
+    return None if bool(faults.any()) or not bool(torch.isfinite(factor).all()) else factor
 
 
 def _damped(covariance: torch.Tensor, damping: float) -> torch.Tensor:

@@ -131,6 +131,16 @@ def test_inputs_that_never_change() -> None:
     assert torch.equal(reconstructed(weight, still, None, nearest), nearest(weight))
 
 
+def test_inputs_that_hardly_change() -> None:
+    generator = torch.Generator().manual_seed(0)
+    steady = [1000 + 1e-3 * torch.randn(9, 6, generator=generator) for _ in range(4)]
+    moments = Moments.of([(x, x) for x in steady], None)
+    every = torch.cat(steady).double().numpy()
+    np.testing.assert_allclose(moments.covariance[0], np.cov(every.T, bias=True), atol=1e-8)
+    weight = torch.randn(1, 3, 6, generator=generator).double()
+    assert torch.isfinite(reconstructed(weight, moments, (moments, moments), nearest)).all()
+
+
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
