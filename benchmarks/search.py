@@ -38,8 +38,8 @@ def _trained(
     if part == "longer":
         made = longer_part(topologies[0], given.full, LONGER_EPOCHS, given.minutes, report)
         console.print(
-            "{network} on {topology}, {predicted_ms:.4g} ms, trained on for {epochs:g} epochs: "
-            "{accuracy:.2%} of the test images".format(**made)
+            "{network} on {topology}, {predicted_ms:.4g} ms, trained on for at most {epochs:g} "
+            "epochs: {accuracy:.2%} of the test images".format(**made)
         )
         return {part: made}
     rows = list(mobile_part(given.full, topologies, given.seed, report))
