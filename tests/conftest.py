@@ -32,9 +32,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Kernels and measurements of this run only, so that no test leans on an earlier run."""
+    """Kernels and measurements of this run only, so that no test leans on an earlier run.
+
+    Processes that share the tests of one run share what they compiled.
+    """
     before = os.environ.get("SPLITTER_CACHE")
-    os.environ["SPLITTER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    run = tmp_path_factory.getbasetemp()
+    run = run.parent if "PYTEST_XDIST_WORKER" in os.environ else run
+    os.environ["SPLITTER_CACHE"] = str(run / "cache")
     yield
     if before is None:
         del os.environ["SPLITTER_CACHE"]

@@ -8,6 +8,7 @@ from tvm import tirx
 from tvm.s_tir.pipeline import default_s_tir_pipeline
 
 from runtime.build.machine import Machine
+from runtime.build.schedule.transposed import turned_in_registers
 from splitter.tracing.work import STACK_BYTES
 
 _PIPELINE = "splitter"
@@ -39,7 +40,8 @@ def _marked(statement: tirx.Stmt) -> tirx.Stmt:
     """``statement`` with every small "local" buffer exempt from becoming a workspace."""
     match statement:
         case tirx.SeqStmt():
-            return tirx.SeqStmt([_marked(s) for s in statement.seq], statement.span)
+            parts = turned_in_registers([_marked(s) for s in statement.seq])
+            return tirx.SeqStmt(parts, statement.span)
         case tirx.For():
             return tirx.For(
                 statement.loop_var,

@@ -4,18 +4,51 @@ Each makes a ``_blocked`` reduction, whose loops are those of one tile, and its 
 """
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 from tvm import te, tirx
 from tvm.ir import Expr
 
 from runtime.build.lower.context import Anchor, Context
-from runtime.build.lower.tile import Tile
+from runtime.build.lower.tile import Tile, can_turn
 
 
 def clamped(index: Expr, extent: int, padded: int) -> Expr:
     """``index``, or the last one past the end: rows beyond a tile's end repeat the last row."""
     return index if extent == padded else tirx.min(index, tirx.const(extent - 1, "int32"))
+
+
+def _is_turned(ctx: Context, tile: Tile, spatial: Sequence[int]) -> bool:
+    """Whether the result is kept with channels last, then turned; see `schedule.turned`."""
+    if ctx.machine.lanes <= 1 or ctx.decoded is not None or ctx.order == "channels-inside":
+        return False
+    return can_turn(tile, spatial)
+
+
+def _turned(blocked: te.Tensor, name: str) -> te.Tensor:
+    """A product with channels last as planes, whose positions are one axis."""
+    batch, blocks, *spatial, block = (int(e) for e in blocked.shape)
+
+    def body(n: Expr, fo: Expr, fi: Expr, position: Expr) -> Expr:
+        return blocked(n, fo, *_unraveled(position, spatial), fi)
+
+    return te.compute((batch, blocks, block, prod(spatial)), body, name=f"{name}_turned")
+
+
+def _raveled(index: Sequence[Any], shape: Sequence[Any]) -> Any:
+    position = index[0]
+    for i, count in zip(index[1:], shape[1:], strict=True):
+        position = position * int(count) + i
+    return position
+
+
+def _unraveled(position: Any, shape: Sequence[int]) -> list[Any]:
+    index: list[Any] = []
+    for count in reversed(shape[1:]):
+        index.insert(0, tirx.floormod(position, count))
+        position = tirx.floordiv(position, count)
+    return [position, *index]
 
 
 def blocked_planes(
@@ -58,13 +91,20 @@ def blocked_planes(
             ),
             name=f"{name}_blocked",
         )
+    turned = not by_space and _is_turned(ctx, tile, spatial)
+    if turned:
+        rows, blocked = blocked, _turned(blocked, name)
     channels_in = int(axes[0].dom.extent)
     ctx.anchor = Anchor(
-        *(f"{name}_blocked", 1, len(shape) - 1, tile, channels_in, ctx.order), decoded=ctx.decoded
+        *(f"{name}_blocked", 1, len(shape) - 1, tile, channels_in, ctx.order),
+        decoded=ctx.decoded,
+        turned=f"{name}_turned" if turned else "",
     )
 
     def unblocked(n: Expr, f: Expr, *x: Expr) -> Expr:
         fo, fi = tirx.floordiv(f, block), tirx.floormod(f, block)
+        if turned:
+            return blocked(n, fo, fi, _raveled(x, rows.shape[2:-1]))
         return blocked(n, fo, fi, *x) if by_space else blocked(n, fo, *x, fi)
 
     return te.compute(tuple(shape), unblocked, name=name)

@@ -48,6 +48,8 @@ class Anchor:
     """Rows of Winograd tiles that are computed together; 0 where it is the whole image."""
     decoded: Decoded | None = None
     """The weight that the kernel decodes as it goes; None where it reads floats."""
+    turned: str = ""
+    """Name of the block that turns a product with channels last into planes; "" for none."""
 
 
 @dataclass
@@ -82,9 +84,16 @@ class Context:
         self.chosen = wanted[0] if wanted else ranked[0].choice
         return self.chosen
 
-    def choose_tile(self, channels: int, space: int, depth: int, contiguous: bool) -> Tile:
+    def choose_tile(
+        self,
+        channels: int,
+        space: int,
+        depth: int,
+        contiguous: bool,
+        planes: Sequence[int] = (),
+    ) -> Tile:
         """The register tile of a blocked product; see `ranked_tiles`."""
-        choice = self.choose(tiled_offers(self.machine, channels, space, depth, contiguous))
+        choice = self.choose(tiled_offers(self.machine, channels, space, depth, contiguous, planes))
         assert choice.tile is not None
         return choice.tile
 
@@ -125,10 +134,15 @@ _OTHER_ORDER_COST = 1.1
 
 
 def tiled_offers(
-    machine: Machine, channels: int, space: int, depth: int, contiguous: bool
+    machine: Machine,
+    channels: int,
+    space: int,
+    depth: int,
+    contiguous: bool,
+    planes: Sequence[int] = (),
 ) -> Iterator[Offer]:
     """Every register tile in every order; arguments as those of `ranked_tiles`."""
-    for cost, tile in ranked_tiles(machine, channels, space, depth, contiguous):
+    for cost, tile in ranked_tiles(machine, channels, space, depth, contiguous, planes):
         yield Offer(cost, Choice("tiled", tile))
         yield Offer(cost * _OTHER_ORDER_COST, Choice("tiled", tile, "channels-inside"))
         yield Offer(cost * _OTHER_ORDER_COST, Choice("tiled", tile, "space-inside"))

@@ -1,6 +1,6 @@
 """Register tiles: how many output channels and positions one pass over the reduction computes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
@@ -45,16 +45,34 @@ class Tile:
         return cls(found[0], channels, blocks, space)
 
 
-# A store of one lane costs about two instructions: extract and store.
+# A store of one lane costs about two instructions: extract and store. Turning squares of vectors
+# costs a quarter of it.
 _LANE_STORE_COST = 2.0
+_TURN_COST = 0.5
+_TURNED_ROW_BYTES = 32 << 10
 # Fewer accumulators than this leave the multiply-add units waiting for their own results.
 _ACCUMULATORS_FOR_LATENCY = 8
 # Besides accumulators and the vectors in use: a broadcast, and slack without which LLVM spills.
 _OTHER_REGISTERS = 3
 
 
+def can_turn(tile: Tile, spatial: Sequence[int]) -> bool:
+    """Whether planes of the result are made by turning a product with channels last.
+
+    A piece of it has to stay in the first cache: whole rows, or tiles that divide a single row.
+    """
+    *rows, columns = spatial
+    row_bytes = 4 * tile.channels * tile.blocks * columns
+    return (not rows and columns % tile.space == 0) or row_bytes <= _TURNED_ROW_BYTES
+
+
 def ranked_tiles(
-    machine: Machine, channels: int, space: int, depth: int, contiguous: bool
+    machine: Machine,
+    channels: int,
+    space: int,
+    depth: int,
+    contiguous: bool,
+    planes: Sequence[int] = (),
 ) -> list[tuple[float, Tile]]:
     """Tiles with their estimated cost per multiply-accumulate, cheapest first.
 
@@ -64,15 +82,16 @@ def ranked_tiles(
         space: positions along the innermost spatial axis.
         depth: length of the reduction.
         contiguous: whether neighbouring positions read neighbouring inputs (unit stride).
+        planes: spatial extents of a result whose positions are neighbours and may be turned.
     """
-    candidates = [*_over_channels(machine, channels, space, depth)]
+    candidates = [*_over_channels(machine, channels, space, depth, planes)]
     if contiguous and machine.lanes > 1:
         candidates += _over_space(machine, channels, space)
     return sorted(candidates, key=lambda found: found[0])
 
 
 def _over_channels(
-    machine: Machine, channels: int, space: int, depth: int
+    machine: Machine, channels: int, space: int, depth: int, planes: Sequence[int]
 ) -> Iterator[tuple[float, Tile]]:
     lanes = machine.lanes if machine.lanes > 1 else 4
     width = lanes if machine.lanes > 1 else 1
@@ -85,8 +104,9 @@ def _over_channels(
                 if tile * registers > machine.registers - registers - _OTHER_REGISTERS:
                     continue
                 waste = count * block / channels * (-(-space // tile) * tile / space)
-                cost = waste * _step_cost(tile, registers) + _LANE_STORE_COST * lanes / depth
-                yield cost, Tile("vector-channels", block, blocks, tile)
+                found = Tile("vector-channels", block, blocks, tile)
+                store_cost = _TURN_COST if planes and can_turn(found, planes) else _LANE_STORE_COST
+                yield waste * _step_cost(tile, registers) + store_cost * lanes / depth, found
 
 
 def _over_space(machine: Machine, channels: int, space: int) -> Iterator[tuple[float, Tile]]:

@@ -65,11 +65,11 @@ def _outer_order(
         return [*lead, *positions, channel_o]
     if anchor.order == "space-inside":
         return [*lead, channel_o, *positions]
-    apart, within = _pieces(sch, anchor, channel_o, positions, machine)
+    apart, within = pieces(sch, anchor, channel_o, positions, machine)
     return [*lead, *apart, channel_o, *within]
 
 
-def _pieces(
+def pieces(
     sch: s_tir.Schedule, anchor: Anchor, channel_o: Any, positions: list[Any], machine: Machine
 ) -> tuple[list[Any], list[Any]]:
     """A loop over pieces of the image, if any, and the loops inside a piece.

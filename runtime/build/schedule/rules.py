@@ -9,6 +9,7 @@ from runtime.build.schedule.contraction import schedule_plain_convolution, sched
 from runtime.build.schedule.decoded import schedule_decoded_product
 from runtime.build.schedule.depthwise import schedule_depthwise
 from runtime.build.schedule.loops import inline_elementwise, schedule_remaining
+from runtime.build.schedule.turned import schedule_turned_product
 from runtime.build.schedule.winograd import schedule_winograd
 
 
@@ -16,12 +17,14 @@ def schedule(lowered: LoweredLayer, machine: Machine) -> tvm.tirx.PrimFunc:
     """The layer's function with loops tiled, vectorised and parallelised for ``machine``."""
     sch = s_tir.Schedule(tvm.IRModule({"main": lowered.function}))
     anchor = lowered.anchor
-    inline_elementwise(sch, keep=frozenset([anchor.block] if anchor else []))
+    inline_elementwise(sch, keep=frozenset([anchor.block, anchor.turned] if anchor else []))
     done: set[str] = set()
     if anchor is not None and anchor.winograd:
         done = schedule_winograd(sch, anchor, machine)
     elif anchor is not None and anchor.tile is not None and anchor.decoded is not None:
         done = schedule_decoded_product(sch, anchor, anchor.tile, anchor.decoded, machine)
+    elif anchor is not None and anchor.tile is not None and anchor.turned:
+        done = schedule_turned_product(sch, anchor, anchor.tile, machine)
     elif anchor is not None and anchor.tile is not None:
         done = schedule_tiled_product(sch, anchor, anchor.tile, machine)
     elif anchor is not None and anchor.lanes:
