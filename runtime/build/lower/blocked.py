@@ -11,6 +11,7 @@ from tvm import te, tirx
 from tvm.ir import Expr
 
 from runtime.build.lower.context import Anchor, Context
+from runtime.build.lower.movement import ravel, unravel
 from runtime.build.lower.tile import Tile, can_turn
 
 
@@ -31,24 +32,9 @@ def _turned(blocked: te.Tensor, name: str) -> te.Tensor:
     batch, blocks, *spatial, block = (int(e) for e in blocked.shape)
 
     def body(n: Expr, fo: Expr, fi: Expr, position: Expr) -> Expr:
-        return blocked(n, fo, *_unraveled(position, spatial), fi)
+        return blocked(n, fo, *unravel(position, spatial), fi)
 
     return te.compute((batch, blocks, block, prod(spatial)), body, name=f"{name}_turned")
-
-
-def _raveled(index: Sequence[Any], shape: Sequence[Any]) -> Any:
-    position = index[0]
-    for i, count in zip(index[1:], shape[1:], strict=True):
-        position = position * int(count) + i
-    return position
-
-
-def _unraveled(position: Any, shape: Sequence[int]) -> list[Any]:
-    index: list[Any] = []
-    for count in reversed(shape[1:]):
-        index.insert(0, tirx.floormod(position, count))
-        position = tirx.floordiv(position, count)
-    return [position, *index]
 
 
 def blocked_planes(
@@ -104,7 +90,7 @@ def blocked_planes(
     def unblocked(n: Expr, f: Expr, *x: Expr) -> Expr:
         fo, fi = tirx.floordiv(f, block), tirx.floormod(f, block)
         if turned:
-            return blocked(n, fo, fi, _raveled(x, rows.shape[2:-1]))
+            return blocked(n, fo, fi, ravel(x, [int(e) for e in rows.shape[2:-1]]))
         return blocked(n, fo, fi, *x) if by_space else blocked(n, fo, *x, fi)
 
     return te.compute(tuple(shape), unblocked, name=name)
