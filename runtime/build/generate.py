@@ -8,6 +8,8 @@ from tvm import tirx
 from tvm.s_tir.pipeline import default_s_tir_pipeline
 
 from runtime.build.machine import Machine
+from runtime.build.schedule.ahead import asking_ahead
+from runtime.build.schedule.statements import with_parts
 from runtime.build.schedule.transposed import turned_in_registers
 from splitter.tracing.work import STACK_BYTES
 
@@ -23,56 +25,34 @@ def generate(function: tirx.PrimFunc, symbol: str, machine: Machine) -> tvm.runt
 
 def _pipeline() -> tuple[Any, Any, Any]:
     lower, host, device = default_s_tir_pipeline()
-    return lower, lambda: tvm.transform.Sequential([_KEEP_ON_STACK, host()]), device
+    return lower, lambda: tvm.transform.Sequential([_FINISH, host()]), device
 
 
-def _keep_on_stack(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
-    return function.with_body(_marked(function.body))
+def _finished(function: tirx.PrimFunc, _module: tvm.IRModule, _context: Any) -> tirx.PrimFunc:
+    return function.with_body(_rewritten(function.body))
 
 
-# TVM takes all but the smallest buffers from a shared workspace, inside parallel loops even the
-# accumulators: a call and a lock per tile, and values in memory that belong in registers. What the
-# stack of a thread cannot hold is left to it.
-_KEEP_ON_STACK = tirx.transform.prim_func_pass(_keep_on_stack, opt_level=0, name="KeepOnStack")
+_FINISH = tirx.transform.prim_func_pass(_finished, opt_level=0, name="Finish")
 
 
-def _marked(statement: tirx.Stmt) -> tirx.Stmt:
-    """``statement`` with every small "local" buffer exempt from becoming a workspace."""
-    match statement:
+def _rewritten(statement: tirx.Stmt, outside: tuple[tirx.For, ...] = ()) -> tirx.Stmt:
+    """``statement`` with what TVM has no words for: squares turned in registers, weights asked for
+    ahead, and small "local" buffers on the stack.
+
+    TVM takes all but the smallest buffers from a shared workspace, inside parallel loops even the
+    accumulators: a call and a lock per tile, and values in memory that belong in registers. What
+    the stack of a thread cannot hold is left to it.
+    """
+    within = (*outside, statement) if isinstance(statement, tirx.For) else outside
+    done = with_parts(statement, lambda part: _rewritten(part, within))
+    match done:
         case tirx.SeqStmt():
-            parts = turned_in_registers([_marked(s) for s in statement.seq])
-            return tirx.SeqStmt(parts, statement.span)
+            return tirx.SeqStmt(turned_in_registers(list(done.seq)), done.span)
         case tirx.For():
-            return tirx.For(
-                statement.loop_var,
-                statement.min,
-                statement.extent,
-                statement.kind,
-                _marked(statement.body),
-                statement.thread_binding,
-                statement.annotations,
-                statement.step,
-                statement.span,
-            )
-        case tirx.IfThenElse():
-            other = statement.else_case
-            return tirx.IfThenElse(
-                statement.condition,
-                _marked(statement.then_case),
-                None if other is None else _marked(other),
-                statement.span,
-            )
-        case tirx.AttrStmt():
-            return tirx.AttrStmt(
-                statement.node,
-                statement.attr_key,
-                statement.value,
-                _marked(statement.body),
-                statement.span,
-            )
-        case tirx.AllocBuffer() if _belongs_on_stack(statement.buffer):
-            return tirx.AllocBuffer(statement.buffer, {"disable_lower_builtin": _TRUE})
-    return statement
+            return asking_ahead(done, outside)
+        case tirx.AllocBuffer() if _belongs_on_stack(done.buffer):
+            return tirx.AllocBuffer(done.buffer, {"disable_lower_builtin": _TRUE})
+    return done
 
 
 def _belongs_on_stack(buffer: Any) -> bool:

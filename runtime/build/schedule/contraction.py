@@ -14,6 +14,7 @@ from tvm import s_tir
 from runtime.build.lower.context import Anchor
 from runtime.build.lower.tile import Tile, largest_divisor
 from runtime.build.machine import Machine
+from runtime.build.schedule.ahead import Panels
 from runtime.build.schedule.loops import (
     MOST_UNEVEN,
     extent,
@@ -43,10 +44,11 @@ def schedule_tiled_product(
         inner = [channel_i, space_i] if tile.scheme == "vector-space" else [space_i, channel_i]
         order = _outer_order(sch, anchor, outer, channel_o, space_o, machine)
     sch.reorder(*order, *inner)
+    panels = Panels(tile, math.prod(extent(sch, x) for x in order[order.index(channel_o) + 1 :]))
     at = _share_tiles(sch, order, machine)
     sch.set_scope(product, 0, "local")
     sch.compute_at(product, at, preserve_unit_loops=True)
-    schedule_accumulators(sch, product, machine)
+    schedule_accumulators(sch, product, machine, panels)
     unroll_tile(sch, inner, machine)
     return {anchor.block, name_of(sch, result)} | pad_first(sch, machine)
 
@@ -114,9 +116,13 @@ def _share_tiles(sch: s_tir.Schedule, order: list[Any], machine: Machine) -> Any
     return share(sch, order, machine)
 
 
-def schedule_accumulators(sch: s_tir.Schedule, product: Any, machine: Machine) -> None:
+def schedule_accumulators(
+    sch: s_tir.Schedule, product: Any, machine: Machine, panels: Panels | None = None
+) -> None:
     """Reduction outside, the tile inside: unrolled, its last axis as vectors."""
     spatial, folded = own_loops(sch, product)
+    if panels is not None:
+        folded = panels.mark(sch, product, folded, machine)
     sch.reorder(*folded, *spatial)
     unroll_tile(sch, spatial, machine)
     start = sch.decompose_reduction(product, folded[0])

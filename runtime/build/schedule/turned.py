@@ -15,6 +15,7 @@ from tvm import s_tir
 from runtime.build.lower.context import Anchor
 from runtime.build.lower.tile import Tile, largest_divisor
 from runtime.build.machine import Machine
+from runtime.build.schedule.ahead import Panels
 from runtime.build.schedule.contraction import pieces, schedule_accumulators, unroll_tile
 from runtime.build.schedule.loops import blocks, extent, name_of, own_loops, share, vectorize_inner
 from runtime.build.schedule.padding import pad_first
@@ -44,6 +45,7 @@ def schedule_turned_product(
     steps, rest = _steps(sch, within, 4 * width * columns)
     order = [lead, *apart, channel_o, *steps]
     sch.reorder(*order, channel_i, *rest, space)
+    tiles = math.prod(extent(sch, x) for x in [*steps, *rest]) * -(-columns // tile.space)
     at = share(sch, order, machine)
     if flat:
         sch.fuse(*rest, space)
@@ -51,7 +53,7 @@ def schedule_turned_product(
     for block in (turned, kept):
         sch.compute_at(block, at, preserve_unit_loops=True)
         sch.set_scope(block, 0, "local")
-    _schedule_product(sch, product, kept, tile, machine)
+    _schedule_product(sch, product, kept, Panels(tile, tiles), machine)
     _schedule_turned(sch, turned, machine)
     done = {anchor.block, anchor.turned, name_of(sch, result)} | pad_first(sch, machine)
     if full:  # under a condition it is for LLVM to vectorise
@@ -71,15 +73,15 @@ def _steps(sch: s_tir.Schedule, within: list[Any], tile_bytes: int) -> tuple[lis
 
 
 def _schedule_product(
-    sch: s_tir.Schedule, product: Any, kept: Any, tile: Tile, machine: Machine
+    sch: s_tir.Schedule, product: Any, kept: Any, panels: Panels, machine: Machine
 ) -> None:
     """Tiles of the piece one after the other; the accumulators of each in registers."""
     (_lead, block, *rows, space, lanes), _ = own_loops(sch, kept)
-    space_o, space_i = sch.split(space, [None, tile.space])
+    space_o, space_i = sch.split(space, [None, panels.tile.space])
     inner = [block, space_i, lanes]
     sch.reorder(*rows, space_o, *inner)
     sch.compute_at(product, space_o, preserve_unit_loops=True)
-    schedule_accumulators(sch, product, machine)
+    schedule_accumulators(sch, product, machine, panels)
     unroll_tile(sch, inner, machine)
 
 

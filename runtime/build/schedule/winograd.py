@@ -6,6 +6,7 @@ from tvm import s_tir
 
 from runtime.build.lower.context import Anchor
 from runtime.build.machine import Machine
+from runtime.build.schedule.ahead import Panels
 from runtime.build.schedule.contraction import schedule_accumulators, unroll_tile
 from runtime.build.schedule.loops import (
     extent,
@@ -109,10 +110,11 @@ def _multiply(
     channel_o, channel_i = sch.split(channel, [None, tile.channels * tile.blocks])
     across_o, across_i = sch.split(across, [None, tile.space])
     sch.reorder(batch, i, j, channel_o, down, across_o, across_i, channel_i)
+    tiles = extent(sch, down) * extent(sch, across_o)
     _shared(sch, [batch, i, j, channel_o], strip, machine)
     sch.set_scope(blocked, 0, "local")
     sch.compute_at(blocked, across_o, preserve_unit_loops=True)
-    schedule_accumulators(sch, blocked, machine)
+    schedule_accumulators(sch, blocked, machine, Panels(tile, tiles))
     unroll_tile(sch, [across_i, channel_i], machine)
 
 
