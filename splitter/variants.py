@@ -109,7 +109,8 @@ class JointPlan:
     """A placement together with a variant of every layer that has any."""
 
     plan: Plan
-    """Of the graph and the costs that ``variants`` make; its proof is about both choices."""
+    """Of the graph and the costs that ``variants`` make; as `partition_jointly` gives it, its proof
+    is about both choices."""
     variants: Choice
     accuracy_drop: float
     """Predicted: the sum over the layers, in percent points."""

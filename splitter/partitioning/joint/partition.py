@@ -1,13 +1,16 @@
 """`partition` with a choice of variants."""
 
 from dataclasses import replace
+from math import inf
 
 from splitter.costs import CostTable
-from splitter.errors import PlanError, UsageError
+from splitter.errors import InfeasibleError, PlanError, UsageError
 from splitter.graph import Graph
 from splitter.memory import REQUEST_SLOTS
 from splitter.partitioning import partition
+from splitter.partitioning.infeasible import Question, explain
 from splitter.partitioning.joint.solve import solve_jointly
+from splitter.partitioning.joint.start import bytes_of, cheapest
 from splitter.partitioning.posing import check_effort, question_of
 from splitter.plan import Objective, Proof
 from splitter.topology import Constraints, Topology
@@ -58,7 +61,12 @@ def partition_jointly(
     for fault in table.faults(graph, tuple(device.name for device in topology.devices)):
         raise PlanError(fault)
     question = question_of(graph, topology, costs, constraints, slots)
-    found = solve_jointly(question, table, allowed_drop, objective, time_limit_s)
+    try:
+        found = solve_jointly(question, table, allowed_drop, objective, time_limit_s)
+    except InfeasibleError as error:
+        if allowed_drop < inf:
+            raise
+        raise InfeasibleError(_why_none(question, table)) from error
     smaller, own_costs = chosen(graph, costs, table, found.choice)
     names = [device.name for device in topology.devices]
     placed = zip(graph.layers, found.state.assignment, strict=True)
@@ -79,3 +87,11 @@ def partition_jointly(
     if faults:
         raise PlanError(f"the joint plan for {graph.name} does not hold: {'; '.join(faults)}")
     return joint
+
+
+def _why_none(question: Question, table: VariantTable) -> str:
+    """Why not even the smallest layers fit."""
+    smallest = cheapest(table, bytes_of(table), inf)
+    graph, costs = chosen(question.graph, question.costs, table, smallest)
+    why = explain(replace(question, graph=graph, costs=costs))
+    return f"with its layers as small as they get, {why}"

@@ -4,7 +4,6 @@ As in `splitter.partitioning.ilp`, rows are a relaxation and the judge decides; 
 judge accepts at the rows' price is optimal.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import inf
 from time import monotonic
@@ -17,10 +16,12 @@ from splitter.partitioning.ilp import (
     add_limits,
     horizon_s,
     needs_timing,
+    solve,
     typical_value,
 )
 from splitter.partitioning.infeasible import Question
 from splitter.partitioning.joint.model import Crowded, Picks, State, VariantModel
+from splitter.partitioning.joint.start import first_choices, picks_of
 from splitter.partitioning.judge import fits, over_budget, overfull, value
 from splitter.partitioning.learn import crossings, likely_overlaps, overlaps
 from splitter.partitioning.limits import Cuts
@@ -29,13 +30,15 @@ from splitter.partitioning.objectives import add_objective
 from splitter.partitioning.posing import problem_of
 from splitter.partitioning.problem import Assignment, Problem
 from splitter.partitioning.rule_check import keeps_rules
-from splitter.partitioning.search import first_plan, improve
+from splitter.partitioning.search import improve
 from splitter.partitioning.simulate import memory_bytes
 from splitter.plan import Objective
 from splitter.variants import Choice, VariantTable, chosen
 
-_START_PART = 0.1
+_START_PART = 0.3
 """Of the time, for first plans."""
+_LEAST_S = 0.5
+"""For the placement of one choice of variants."""
 _SETTLE_S = 1.0
 """Least time for the choice among equals."""
 _BELOW_PART = 0.2
@@ -177,11 +180,27 @@ class _Search:
         return self.best is not None and gap <= OPTIMAL_GAP * abs(self.best_value)
 
     def _first(self, until_s: float) -> None:
-        for picks in _first_picks(self.layers, self.table, self.allowed_drop):
-            found = first_plan(self.problem(picks), self.objective, until_s)
-            if found is not None:
-                self._offer(picks, found)
-                self._variants_for(found)
+        """Begin where compressing first and splitting first begin; take turns from the best."""
+        choices = list(first_choices(self.table, self.question.topology, self.allowed_drop))
+        began = monotonic()
+        for done, choice in enumerate(choices):
+            end_s = began + (until_s - began) * (done + 1) / (len(choices) + 1)
+            self._take(picks_of(self.layers, self.table, choice), end_s)
+        before = inf
+        while self.best is not None and self.best_value < before and monotonic() < until_s:
+            before = self.best_value
+            self._variants_for(self.best.assignment)
+            self._take(self.best.picks, until_s)
+
+    def _take(self, picks: Picks, until_s: float) -> None:
+        """Offer the best placement of these variants, as far as time allows."""
+        problem, left_s = self.problem(picks), max(until_s - monotonic(), _LEAST_S)
+        known = [] if self.best is None else [self.best.assignment]
+        try:
+            found = solve(problem, self.objective, left_s, known)
+        except PlanError:  # InfeasibleError among them
+            return
+        self._offer(picks, found.assignment)
 
     def _offer(self, picks: Picks, assignment: Assignment) -> None:
         problem = self.problem(picks)
@@ -314,25 +333,6 @@ class _Search:
         left_s = self.deadline_s - monotonic()
         result = model.milp.solve(min(left_s, max(_BELOW_PART * left_s, _SETTLE_S)))
         return None if result.values is None else model.state(result.values)
-
-
-def _first_picks(layers: list[str], table: VariantTable, allowed_drop: float) -> Iterator[Picks]:
-    """Everything as it is; then, greedily, what saves most bytes per point of accuracy."""
-    picks = [0] * len(layers)
-    yield tuple(picks)
-    steps = [
-        (own[0].weight_bytes - one.weight_bytes, one.accuracy_drop, i, k)
-        for i, layer in enumerate(layers)
-        for own in [table.variants.get(layer, ())]
-        for k, one in enumerate(own)
-        if one.weight_bytes < own[0].weight_bytes
-    ]
-    steps.sort(key=lambda step: -step[0] / (step[1] + 1e-3))
-    for saved, drop, i, k in steps:
-        del saved
-        if not picks[i] and drop <= allowed_drop:
-            picks[i], allowed_drop = k, allowed_drop - drop
-    yield tuple(picks)
 
 
 def _envelope(question: Question, table: VariantTable) -> Question:

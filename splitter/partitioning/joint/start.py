@@ -1,0 +1,68 @@
+"""Choices of variants to begin with: each the best for one price, whatever the placement."""
+
+from collections.abc import Iterator, Mapping
+from math import inf
+
+from splitter.partitioning.milp import ONE, Milp
+from splitter.topology import Topology
+from splitter.variants import AS_IS, Choice, Variant, VariantTable
+
+Price = Mapping[tuple[str, str], float]
+"""By layer and variant."""
+_SOLVE_S = 5.0
+
+
+def first_choices(
+    table: VariantTable, topology: Topology, allowed_drop: float
+) -> Iterator[dict[str, str]]:
+    """Everything as it is; fewest bytes; and for every device, fewest seconds on it."""
+    yield dict.fromkeys(table.variants, AS_IS)
+    yield cheapest(table, bytes_of(table), allowed_drop)
+    for device in topology.devices:
+        seconds = {
+            (layer, one.name): table.entries[layer, one.name, device.name].seconds
+            for layer, one in _all(table)
+        }
+        yield cheapest(table, seconds, allowed_drop)
+
+
+def bytes_of(table: VariantTable) -> dict[tuple[str, str], float]:
+    """Memory of each variant's weight."""
+    return {(layer, one.name): float(one.weight_bytes) for layer, one in _all(table)}
+
+
+def cheapest(table: VariantTable, price: Price, allowed_drop: float) -> dict[str, str]:
+    """One variant per layer: the least total price with accuracy changes within the allowance."""
+    if not table.variants:
+        return {}
+    program = Milp()
+    columns = {
+        (layer, one.name): program.column(0.0, 1.0, integer=True) for layer, one in _all(table)
+    }
+    for layer, variants in table.variants.items():
+        program.equal({columns[layer, one.name]: 1.0 for one in variants}, {ONE: 1.0})
+    drops = {columns[layer, one.name]: one.accuracy_drop for layer, one in _all(table)}
+    if allowed_drop < inf:
+        program.at_least({ONE: allowed_drop + 1e-9}, drops)
+    top = max(price[key] for key in columns) or 1.0
+    program.objective = {columns[key]: price[key] / top for key in columns}
+    values = program.solve(_SOLVE_S).values
+    if values is None:  # leaving every layer as it is costs no accuracy
+        return dict.fromkeys(table.variants, AS_IS)
+    return {layer: name for (layer, name), column in columns.items() if values[column] > 0.5}
+
+
+def picks_of(layers: list[str], table: VariantTable, choice: Choice) -> tuple[int, ...]:
+    """Number of the variant of each layer; 0 where there is no choice."""
+    return tuple(
+        [one.name for one in table.variants[layer]].index(choice[layer])
+        if layer in table.variants
+        else 0
+        for layer in layers
+    )
+
+
+def _all(table: VariantTable) -> Iterator[tuple[str, Variant]]:
+    for layer, variants in table.variants.items():
+        for one in variants:
+            yield layer, one
