@@ -107,14 +107,14 @@ def _bits(bits: int) -> SLQ:
 
 
 def _low_rank(layer: Layer, site: Site, scheme: str) -> Iterator[Form]:
-    for share in SHARES:
-        rank = _rank(site, scheme, share)
+    ranks = dict.fromkeys(_rank(site, scheme, share) for share in SHARES)
+    for rank in ranks:
         if not rank or not is_smaller(site, scheme, rank):
             continue
         macs, inner_bytes = _work(layer, site, scheme, rank)
         method = TRP(scheme=scheme, rank=rank, threshold=0.0, period=10, nuclear=0.0)
         yield Form((method,), macs, inner_bytes)
-        if share == _BOTH_SHARE:
+        if rank == _rank(site, scheme, _BOTH_SHARE):
             yield Form((method, _bits(_BOTH_BITS)), macs, inner_bytes)
 
 

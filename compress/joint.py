@@ -7,56 +7,24 @@ is solved again with less of it, where training made up for more than was used, 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 from compress.candidates import recipe_of
 from compress.compare import stored_bytes
-from compress.decoding import with_decoding
+from compress.joint_choice import JointRequest, choose, plan_of
 from compress.programs import compress_program
 from compress.recipe import Recipe
 from compress.sensitivity import Judge, Loss
 from compress.teach import Samples, Training, trainer
-from splitter.costs import CostTable
 from splitter.errors import InfeasibleError, PlanError
-from splitter.graph import Graph
-from splitter.memory import REQUEST_SLOTS
-from splitter.partitioning import partition
-from splitter.partitioning.joint import partition_jointly
 from splitter.plan import Objective, Plan
 from splitter.program import Program
-from splitter.stored import Decoding, stored_program
-from splitter.topology import Constraints, Topology
 from splitter.variants import JointPlan, VariantTable
 
 _LOOSER, _TIGHTER = 2.5, 0.5
 _DOUBLINGS = 8
 """How often a sum that no plan stays within is doubled, since training makes up for much."""
-
-
-@dataclass(frozen=True)
-class JointRequest:
-    """What is to be planned, and how hard it is tried."""
-
-    topology: Topology
-    costs: Callable[[Graph], CostTable]
-    """Seconds of a graph's layers on the topology's devices."""
-    max_drop: float
-    """Percent points of accuracy that may be lost, as measured after training."""
-    objective: Objective = "latency"
-    constraints: Constraints = field(default_factory=Constraints)
-    slots: int = REQUEST_SLOTS
-    time_limit_s: float = 30.0
-    steps: int = 500
-    """Training steps of every attempt."""
-    rounds: int = 4
-    """Attempts, each with its training."""
-    margin: float = 1.0
-    """Standard errors of the measured loss that must fit into ``max_drop`` as well."""
-
-    def likely_drop(self, attempt: "Attempt") -> float:
-        """Percent points that ``attempt`` is taken to lose."""
-        return attempt.loss.at_most(self.margin)
 
 
 @dataclass(frozen=True)
@@ -88,11 +56,6 @@ class JointCompression:
 
 Retrain = Callable[[Program, Recipe], Program]
 """Applies a recipe to a program and trains it."""
-Solve = Callable[[float], JointPlan]
-"""The choice whose predicted accuracy changes stay within so many points.
-
-Raises InfeasibleError where nothing fits the devices.
-"""
 
 
 def compress_jointly(
@@ -102,7 +65,6 @@ def compress_jointly(
     train: Retrain,
     judge: Judge,
     report: Callable[[str], None] = lambda text: None,
-    solve: Solve | None = None,
 ) -> JointCompression:
     """The best network and plan whose measured accuracy is within the budget.
 
@@ -113,7 +75,6 @@ def compress_jointly(
         train: applies a recipe, with training.
         judge: measures accuracy, on requests that are not trained on.
         report: is told what happens.
-        solve: chooses forms and places; by default the integer program of both.
 
     Raises:
         InfeasibleError: no form of the network fits the devices.
@@ -122,13 +83,13 @@ def compress_jointly(
     attempts: list[Attempt] = []
     allowance, low, high = request.max_drop, 0.0, inf
     for _ in range(request.rounds):
-        joint = _solved(solve or jointly(program, table, request), allowance, not attempts)
+        joint = _solved(program, table, request, allowance, not attempts)
         if joint is None or any(joint.variants == a.joint.variants for a in attempts):
             break
         allowance = max(allowance, joint.allowed_drop)
         report(f"training a network predicted to lose {joint.accuracy_drop:.2f} points at most")
         attempts.append(_attempt(program, request, joint, train, judge))
-        kept = request.likely_drop(attempts[-1]) <= request.max_drop
+        kept = _likely_drop(attempts[-1], request) <= request.max_drop
         low, high = (allowance, high) if kept else (low, joint.accuracy_drop)
         allowance = _next(low, high)
     return JointCompression(_best(program, request, attempts), tuple(attempts), table)
@@ -143,37 +104,23 @@ def trained_by(samples: Samples, settings: Training) -> Retrain:
     return train
 
 
-def in_kernel_graph(program: Program) -> Graph:
-    """The program's graph with its constants at the bytes they take where kernels decode them."""
-    return stored_program(program, Decoding("kernel")).graph
-
-
 def _next(low: float, high: float) -> float:
     if high == inf:
         return low * _LOOSER
     return (low + high) / 2 if low else high * _TIGHTER
 
 
-def jointly(program: Program, table: VariantTable, request: JointRequest) -> Solve:
-    """Forms and places by one integer program."""
-
-    def solve(allowance: float) -> JointPlan:
-        return partition_jointly(
-            *(program.graph, request.topology, request.costs(program.graph), table, allowance),
-            objective=request.objective,
-            constraints=request.constraints,
-            slots=request.slots,
-            time_limit_s=request.time_limit_s,
-        )
-
-    return solve
-
-
-def _solved(solve: Solve, allowance: float, can_grow: bool) -> JointPlan | None:
+def _solved(
+    program: Program,
+    table: VariantTable,
+    request: JointRequest,
+    allowance: float,
+    can_grow: bool,
+) -> JointPlan | None:
     """The choice; at the first attempt with as much allowance as it takes to fit at all."""
     for allowed in _allowances(allowance, can_grow):
         try:
-            return solve(allowed)
+            return choose(program, table, request, allowed)
         except InfeasibleError:
             if can_grow and allowed == inf:
                 raise
@@ -192,22 +139,19 @@ def _attempt(
 ) -> Attempt:
     recipe = recipe_of(joint.variants, request.steps)
     made = train(program, recipe) if recipe.rules else program
-    graph = in_kernel_graph(made)
-    costs = with_decoding(made, request.topology, request.costs(graph))
-    plan = partition(
-        *(graph, request.topology, costs),
-        objective=request.objective,
-        constraints=request.constraints,
-        slots=request.slots,
-        time_limit_s=request.time_limit_s,
-    )
+    plan = plan_of(made, request)
     return Attempt(joint, judge.loss(made.module), plan, made, recipe, stored_bytes(made))
 
 
+def _likely_drop(attempt: Attempt, request: JointRequest) -> float:
+    """Percent points that ``attempt`` is taken to lose."""
+    return attempt.loss.at_most(request.margin)
+
+
 def _best(program: Program, request: JointRequest, attempts: list[Attempt]) -> Attempt:
-    kept = [one for one in attempts if request.likely_drop(one) <= request.max_drop]
+    kept = [one for one in attempts if _likely_drop(one, request) <= request.max_drop]
     if not kept:
-        least = min(attempts, key=request.likely_drop).loss
+        least = min(attempts, key=lambda one: _likely_drop(one, request)).loss
         raise PlanError(
             f"no form of {program.graph.name} that fits {request.topology.name} was found to lose "
             f"at most {request.max_drop:g} points: the best of {len(attempts)} lost "

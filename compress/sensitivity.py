@@ -38,6 +38,15 @@ class Sensitivity:
     weight: Mapping[str, str]
     """The constant that a layer's forms change."""
 
+    @property
+    def drops(self) -> dict[tuple[str, str], float]:
+        """Percent points by layer and form."""
+        return {
+            (layer, one.variant.name): one.variant.accuracy_drop
+            for layer, own in self.candidates.items()
+            for one in own
+        }
+
     def table(self, graph: Graph, topology: Topology, costs: CostTable) -> VariantTable:
         """CostTable[layer, variant, device]: bytes, seconds and accuracy change."""
         return variant_table(graph, topology, costs, self.weight, self.candidates)

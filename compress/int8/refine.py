@@ -14,8 +14,8 @@ from torch import fx
 
 from compress.int8.ranges import Numbers
 from compress.int8.weights import channel_scale, grid, integer_weight
-from compress.reconstruction.moments import Moments, Window
-from compress.reconstruction.solve import reconstructed
+from compress.reconstruction.moments import Window
+from compress.reconstruction.solve import fitted
 from compress.reconstruction.values import Values
 from splitter.program import set_constant
 from splitter.quantized_ops import nearly_qconv2d
@@ -76,13 +76,9 @@ def _renew(
     pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],
 ) -> None:
     window = _window(node, origin)
-    moments = Moments.of(pairs, window)
     weight = origin.weight.detach().double().reshape(*_grouped(origin.weight, window))
     scale = channel_scale(weight.flatten(0, 1)).reshape(*weight.shape[:2], 1)
-    found = reconstructed(
-        weight, moments, Moments.halves(pairs, window), lambda part: grid(part, scale)
-    )
-    shift = weight @ moments.original_mean[..., None] - found @ moments.mean[..., None]
+    found, shift = fitted(weight, pairs, window, lambda part: grid(part, scale))
     bias = shift.reshape(-1)
     if origin.bias is not None:
         bias = bias + origin.bias.detach().double()

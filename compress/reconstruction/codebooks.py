@@ -10,8 +10,8 @@ from compress.codebooks import channel_scale
 from compress.direct import KMeans
 from compress.formats import Codebook
 from compress.payload import Scale
-from compress.reconstruction.moments import Moments, Pair, Window
-from compress.reconstruction.solve import reconstructed
+from compress.reconstruction.moments import Pair, Window
+from compress.reconstruction.solve import fitted
 from compress.reconstruction.values import Values
 from splitter.program import constant_of
 from splitter.tracing.arguments import argument, listed, operator_name, shape_of
@@ -90,19 +90,17 @@ def _renew(
     value, window = constant_of(module, _weight(node)), _window(node)
     groups = 1 if window is None else window.groups
     weight = original.reshape(groups, len(value) // groups, -1)
-    moments = Moments.of(pairs, window)
     scale = channel_scale(value, 0).reshape(-1) if like.per_channel else torch.ones(len(value))
     steps = scale.double().reshape(groups, -1, 1)
     levels = codebook(weight / steps, cluster_count(like.bits, like.full))
-    found = reconstructed(
-        *(weight, moments, Moments.halves(pairs, window)),
-        lambda part: levels[nearest(part / steps, levels)] * steps,
+    found, shift = fitted(
+        weight, pairs, window, lambda part: levels[nearest(part / steps, levels)] * steps
     )
     indices = nearest(found / steps, levels).reshape(value.shape).to(torch.uint8)
     factors = Scale(scale.numpy(), 0) if like.per_channel else None
     made = Codebook(indices.numpy(), levels.float().numpy(), like.bits, factors)
     value.copy_(torch.from_numpy(made.dense()))
-    _shift(module, node, weight, moments)
+    _shift(module, node, shift)
     return made
 
 
@@ -114,14 +112,11 @@ def codebook(weight: torch.Tensor, clusters: int) -> torch.Tensor:
     return lloyd(weight, start, still).float().double()
 
 
-def _shift(module: fx.GraphModule, node: fx.Node, weight: torch.Tensor, moments: Moments) -> None:
+def _shift(module: fx.GraphModule, node: fx.Node, shift: torch.Tensor) -> None:
     """The bias takes what the outputs are off on average."""
     bias = argument(node, 2, "bias")
-    if not isinstance(bias, fx.Node) or bias.op != "get_attr" or len(bias.users) != 1:
-        return
-    now = constant_of(module, _weight(node)).double().reshape(weight.shape)
-    shift = weight @ moments.original_mean[..., None] - now @ moments.mean[..., None]
-    constant_of(module, str(bias.target)).add_(shift.reshape(-1).float())
+    if isinstance(bias, fx.Node) and bias.op == "get_attr" and len(bias.users) == 1:
+        constant_of(module, str(bias.target)).add_(shift.reshape(-1).float())
 
 
 def _window(node: fx.Node) -> Window | None:

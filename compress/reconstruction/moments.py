@@ -4,7 +4,7 @@ For one layer two inputs are seen for each request: the one that it has in the o
 the one that it has behind layers that are rounded already.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,8 @@ class Window:
 class Moments:
     """Of the patches of one layer, for each of its groups."""
 
+    count: int
+    """Patches that were seen."""
     mean: torch.Tensor
     """[groups, k] of the input behind rounded layers."""
     original_mean: torch.Tensor
@@ -51,12 +53,26 @@ class Moments:
         return cls.of(pairs[:middle], window), cls.of(pairs[middle:], window)
 
     @classmethod
+    def both(cls, one: "Moments", other: "Moments") -> "Moments":
+        """Of the patches of both."""
+        count = one.count + other.count
+        share = other.count / count
+        step = (other.mean - one.mean)[..., None]
+        gap = (other.original_mean - one.original_mean)[..., None] - step
+        return cls(
+            count,
+            one.mean.lerp(other.mean, share),
+            one.original_mean.lerp(other.original_mean, share),
+            one.covariance.lerp(other.covariance, share) + share * (1 - share) * step @ step.mT,
+            one.cross.lerp(other.cross, share) + share * (1 - share) * gap @ step.mT,
+        )
+
+    @classmethod
     def of(cls, pairs: Iterable[Pair], window: Window | None) -> "Moments":
         """Over all requests and positions; there is at least one."""
         count, pilot = 0, torch.zeros(())
         totals: list[torch.Tensor] = []
-        for rounded, original in pairs:
-            x, y = patches(rounded, window), patches(original, window)
+        for x, y in _gathered(pairs, window):
             if not totals:  # about a mean, since squares of what hardly changes cancel
                 pilot = x.mean(-1, keepdim=True)
             gap, x = y - x, x - pilot
@@ -69,11 +85,44 @@ class Moments:
         shift, gap_mean, square, product = (total / count for total in totals)
         mean = pilot[..., 0].double() + shift
         return cls(
+            count,
             mean,
             mean + gap_mean,
             square - shift[..., None] * shift[..., None, :],
             product - gap_mean[..., None] * shift[..., None, :],
         )
+
+
+def means(pairs: Sequence[Pair], window: Window | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """[groups, k] of the input behind rounded layers, and of the original one."""
+    found = [[patches(x, window).double().mean(-1) for x in pair] for pair in pairs]
+    rounded, original = (torch.stack(part).mean(0) for part in zip(*found, strict=True))
+    return rounded, original
+
+
+def measured(
+    pairs: Sequence[Pair], window: Window | None
+) -> tuple[Moments, tuple[Moments, Moments] | None]:
+    """Of all requests, and of both halves where there are two requests or more."""
+    halves = Moments.halves(pairs, window)
+    return (Moments.of(pairs, window) if halves is None else Moments.both(*halves)), halves
+
+
+def _gathered(pairs: Iterable[Pair], window: Window | None) -> Iterator[Pair]:
+    """Patches of several requests at once: adding up large matrices takes longer than the sums."""
+    held: list[Pair] = []
+    for rounded, original in pairs:
+        held.append((patches(rounded, window), patches(original, window)))
+        if sum(x.shape[-1] for x, _ in held) >= held[0][0].shape[-2]:
+            yield _side_by_side(held)
+            held = []
+    if held:
+        yield _side_by_side(held)
+
+
+def _side_by_side(held: Sequence[Pair]) -> Pair:
+    x, y = (torch.cat(part, -1) for part in zip(*held, strict=True))
+    return x, y
 
 
 def patches(x: torch.Tensor, window: Window | None) -> torch.Tensor:

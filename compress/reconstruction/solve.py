@@ -8,11 +8,11 @@ Both fit the requests that are seen, so how far they go is chosen by other reque
 all, which is rounding to the nearest value, to hardly damped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
-from compress.reconstruction.moments import Moments
+from compress.reconstruction.moments import Moments, Pair, Window, means, measured
 
 Round = Callable[[torch.Tensor], torch.Tensor]
 """[groups, outputs, some columns] -> the nearest values that can be stored."""
@@ -23,6 +23,26 @@ _DAMPINGS: tuple[Damping, ...] = (None, 1.0, 0.1, 0.01)
 MOST_INPUTS = 2304
 """Of one output that is fitted: the work grows with their cube, and many errors cancel anyway."""
 _BLOCK = 64
+
+
+def fitted(
+    weight: torch.Tensor, pairs: Sequence[Pair], window: Window | None, nearest: Round
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``weight`` in values that ``nearest`` gives, and what that takes from the mean outputs.
+
+    Args:
+        weight: [groups, outputs, k], float64, of the original layer.
+        pairs: its inputs, for each request.
+        window: how it reads them.
+        nearest: rounds some columns.
+    """
+    if weight.shape[-1] > MOST_INPUTS:
+        found, (mean, original) = nearest(weight), means(pairs, window)
+    else:
+        moments, halves = measured(pairs, window)
+        found = reconstructed(weight, moments, halves, nearest)
+        mean, original = moments.mean, moments.original_mean
+    return found, (weight @ original[..., None] - found @ mean[..., None])[..., 0]
 
 
 def reconstructed(
@@ -40,15 +60,16 @@ def reconstructed(
             only rounding to the nearest value is safe.
         nearest: rounds some columns.
     """
-    if halves is None or weight.shape[-1] > MOST_INPUTS:
+    if halves is None:
         return nearest(weight)
     fit, judge = halves
 
     def error_of(trial: torch.Tensor) -> float:
         return excess(trial, weight, judge)
 
-    correction = min(_DAMPINGS, key=lambda d: error_of(corrected(weight, fit, d)))
-    wanted = corrected(weight, fit, correction)
+    trials = {d: corrected(weight, fit, d) for d in _DAMPINGS}
+    correction = min(_DAMPINGS, key=lambda d: error_of(trials[d]))
+    wanted = trials[correction]
     feedback = min(_DAMPINGS, key=lambda d: error_of(rounded(wanted, fit, d, nearest)))
     return rounded(corrected(weight, moments, correction), moments, feedback, nearest)
 
@@ -85,13 +106,9 @@ def round_with_feedback(
     """``weight`` [groups, outputs, k] in values that ``nearest`` gives, column by column."""
     order = covariance.diagonal(dim1=-2, dim2=-1).sum(0).argsort(descending=True)
     ordered = _damped(covariance, damping)[:, order][:, :, order]
-    factor = _factor(ordered)
-    if factor is None:
-        return nearest(weight)
-    spread = _factor(torch.cholesky_inverse(factor))
+    spread = _inverse_factor(ordered)
     if spread is None:
         return nearest(weight)
-    spread = spread.mT
     left = weight[..., order].clone()
     found = torch.empty_like(left)
     for start in range(0, left.shape[-1], _BLOCK):
@@ -110,6 +127,16 @@ def _factor(matrices: torch.Tensor) -> torch.Tensor | None:
     """Lower Cholesky factors; None where rounding errors are larger than the damping."""
     factor, faults = torch.linalg.cholesky_ex(matrices)
     return None if bool(faults.any()) or not bool(torch.isfinite(factor).all()) else factor
+
+
+def _inverse_factor(matrices: torch.Tensor) -> torch.Tensor | None:
+    """Upper S with ``S^T S`` the inverse, from one factorisation: of the matrix back to front."""
+    factor = _factor(matrices.flip(-1, -2))
+    if factor is None:
+        return None
+    unit = torch.eye(matrices.shape[-1], dtype=matrices.dtype)
+    found: torch.Tensor = torch.linalg.solve_triangular(factor.flip(-1, -2), unit, upper=True)
+    return found
 
 
 def _damped(covariance: torch.Tensor, damping: float) -> torch.Tensor:

@@ -22,7 +22,8 @@ from splitter.topology import Topology
 from splitter.variants import AS_IS
 
 if TYPE_CHECKING:
-    from compress.joint import JointCompression, JointRequest
+    from compress.joint import JointCompression
+    from compress.joint_choice import JointRequest
     from compress.recipe import Recipe
 
 _IMAGES = 1000
@@ -108,7 +109,7 @@ def shrunk(asked: Shrinking, program: Program, topology: Topology, effort: Effor
         return _followed(asked, program)
     if asked.max_drop is None:
         return Shrunk(program)
-    from compress.joint import JointRequest
+    from compress.joint_choice import JointRequest
 
     request = JointRequest(
         topology,

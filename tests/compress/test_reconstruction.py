@@ -13,7 +13,7 @@ from compress.gptq import GPTQ
 from compress.methods import parse_method
 from compress.programs import compress_program, program_sites
 from compress.recipe import Recipe, Rule, recipe_for
-from compress.reconstruction.moments import Moments, Window, patches
+from compress.reconstruction.moments import Moments, Window, measured, patches
 from compress.reconstruction.solve import (
     corrected,
     excess,
@@ -65,15 +65,20 @@ def test_patches_times_weight_is_the_convolution(
 
 def test_moments_are_means_and_covariances() -> None:
     generator = torch.Generator().manual_seed(1)
-    pairs = [tuple(torch.randn(3, 5, generator=generator) for _ in range(2)) for _ in range(4)]
-    made = Moments.of(pairs, None)  # type: ignore[arg-type]
+    pairs = [
+        (torch.randn(3, 5, generator=generator), i + torch.rand(3, 5, generator=generator))
+        for i in range(4)
+    ]
     x, y = (torch.cat([pair[i] for pair in pairs]).double().numpy() for i in (0, 1))
-    np.testing.assert_allclose(made.mean[0], x.mean(0), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(made.original_mean[0], y.mean(0), rtol=1e-5, atol=1e-6)
     both = np.cov(np.hstack([y - x, x]).T, bias=True)
-    np.testing.assert_allclose(made.cross[0], both[:5, 5:], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(made.covariance[0], both[5:, 5:], rtol=1e-4, atol=1e-5)
-    assert Moments.halves(pairs[:1], None) is None  # type: ignore[arg-type]
+    parts = Moments.of(pairs[:1], None), Moments.of(pairs[1:], None)
+    for made in (Moments.of(pairs, None), Moments.both(*parts), measured(pairs, None)[0]):
+        assert made.count == 12
+        np.testing.assert_allclose(made.mean[0], x.mean(0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(made.original_mean[0], y.mean(0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(made.cross[0], both[:5, 5:], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(made.covariance[0], both[5:, 5:], rtol=1e-4, atol=1e-5)
+    assert measured(pairs[:1], None)[1] is None
 
 
 def one_by_one(weight: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
