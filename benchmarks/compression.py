@@ -24,9 +24,7 @@ from rich.table import Table
 from benchmarks.compression_experiments import Experiment, experiments
 from benchmarks.compression_figures import figures
 from benchmarks.compression_runs import (
-    FASHION,
-    MNIST,
-    QUICK,
+    SCHEDULES,
     Outcome,
     Schedule,
     kept,
@@ -35,7 +33,6 @@ from benchmarks.compression_runs import (
     trained_float,
 )
 
-SCHEDULES = {"digits": QUICK, "mnist": MNIST, "fashion": FASHION}
 SEEDS = {"digits": 3, "mnist": 3, "fashion": 1}
 Report = Callable[[str], None]
 REFERENCES = {"trp": "from scratch, extra epochs"}

@@ -1,34 +1,21 @@
-"""The benchmark of joint compression: its controls and what it prints."""
+"""The benchmark of joint compression: whom it picks and what it prints."""
 
-from itertools import product
 from pathlib import Path
-from random import Random
 
-from benchmarks.joint_compression import cheapest, draw, table_of
+from benchmarks.joint_compression import best, table_of
+from benchmarks.joint_picture import draw
 from benchmarks.joint_topologies import small_topologies
 from splitter.memory import NODE_OVERHEAD_BYTES
-from splitter.variants import AS_IS, Variant, VariantTable
 
 
-def test_cheapest_choice_is_that_of_enumeration() -> None:
-    random = Random(0)
-    variants = {
-        layer: (
-            Variant(AS_IS, 100, 0, 0.0),
-            *(Variant(f"v{k}", random.randint(1, 99), 0, random.random()) for k in range(3)),
-        )
-        for layer in "abc"
-    }
-    table = VariantTable(variants, {}, {})
-    price = {(n, one.name): float(one.weight_bytes) for n, own in variants.items() for one in own}
-    for allowance in (0.0, 0.5, 1.0, 3.0):
-        choice = cheapest(table, price, allowance)
-        best = min(
-            sum(one.weight_bytes for one in picked)
-            for picked in product(*variants.values())
-            if sum(one.accuracy_drop for one in picked) <= allowance
-        )
-        assert sum(price[key] for key in choice.items()) == best
+def row(
+    latency_ms: float, lost: float, error: float = 0.1, way: str = "joint"
+) -> dict[str, object]:
+    loss = {"points": lost, "error": error}
+    return {
+        "topology": "t", "way": way, "latency_ms": latency_ms, "predicted_drop": 1.0,
+        "held_in": loss, "test": loss, "stored_bytes": 1000, "macs": 10**6,
+    }  # fmt: skip
 
 
 def test_first_devices_are_small() -> None:
@@ -37,13 +24,18 @@ def test_first_devices_are_small() -> None:
         assert topology.source == topology.sink == topology.devices[0].name
 
 
+def test_the_fastest_within_the_budget_wins_by_images_held_in() -> None:
+    slow, fast, risky = row(3.0, 0.1), row(2.0, 0.5), row(1.0, 0.5, error=0.6)
+    other = row(9.0, 0.0, way="split, then compress")
+    rows = [slow, fast, risky, other]
+    assert list(best(rows, 1.0, margin=1.0)) == [fast, other]
+    assert list(best(rows, 1.0, margin=0.0)) == [risky, other]
+    assert list(best(rows, 0.3, margin=1.0)) == [slow, other]
+    assert list(best(rows, -1.0, margin=1.0)) == []
+
+
 def test_table_and_picture(tmp_path: Path) -> None:
-    row = {
-        "topology": "t", "way": "joint", "latency_ms": 2.0, "predicted_drop": 1.0,
-        "held_in_drop": 0.5, "held_in_error": 0.5, "test_drop": 0.4, "test_error": 0.3,
-        "chosen": True, "stored_bytes": 1000, "macs": 10**6,
-    }  # fmt: skip
-    rows = [row, {**row, "chosen": False}]
-    assert table_of(rows).row_count == 1
-    draw(rows, tmp_path / "p.png")
+    rows = [row(2.0, 0.5), row(1.0, 2.5)]
+    assert table_of(rows, [1.0, 3.0], 1.0).row_count == 2
+    draw(rows, list(best(rows, 1.0, 1.0)), tmp_path / "p.png")
     assert (tmp_path / "p.png").stat().st_size > 1000
