@@ -130,7 +130,7 @@ def _factor(matrices: torch.Tensor) -> torch.Tensor | None:
 
 
 def _inverse_factor(matrices: torch.Tensor) -> torch.Tensor | None:
-    """Upper S with ``S^T S`` the inverse, from one factorisation: of the matrix back to front."""
+    """Upper S with ``S^T S`` the inverse, by factoring the matrix back to front."""
     factor = _factor(matrices.flip(-1, -2))
     if factor is None:
         return None
