@@ -9,6 +9,7 @@ was trained is kept under the cache folder, so that a run that was stopped goes 
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +19,33 @@ from rich.progress import Progress
 from benchmarks.search_estimator import estimator_part
 from benchmarks.search_exact import exact_part
 from benchmarks.search_latency import latency_part
-from benchmarks.search_mobile import TOPOLOGIES, longer_part, mobile_part, table_of
+from benchmarks.search_mobile import SEEDS, TOPOLOGIES, Mobile, Setting, longer_part, table_of
 from benchmarks.search_table import table_part
 from splitter.files import write_whole
 from splitter.joint.steps import Progress as Report
 from splitter.search.space.nasbench201 import read_table
 
+_JOBS = min(4, len(os.sched_getaffinity(0)))
 PARTS = ("exact", "table", "latency", "estimator", "mobile", "longer")
-LONGER_EPOCHS = 12.0
 
 
 def _trained(
     part: str, given: argparse.Namespace, report: Report, console: Console
 ) -> dict[str, Any]:
     """The parts that train networks."""
-    topologies = tuple(given.topology or (TOPOLOGIES if given.full else TOPOLOGIES[:2]))
+    topologies = tuple(given.topology or (TOPOLOGIES[:3] if given.full else TOPOLOGIES[:2]))
+    seeds = tuple(given.seed or range(SEEDS))
+    setting = Setting(given.full, given.tune)
     if part == "estimator":
-        return {part: estimator_part(given.full, report, console)}
+        return {part: estimator_part(setting, seeds[0], report, console)}
     if part == "longer":
-        made = longer_part(topologies[0], given.full, LONGER_EPOCHS, given.minutes, report)
+        made = longer_part(topologies[0], seeds[0], setting, given.epochs, given.minutes, report)
         console.print(
             "{network} on {topology}, {predicted_ms:.4g} ms, trained on for at most {epochs:g} "
             "epochs: {accuracy:.2%} of the test images".format(**made)
         )
         return {part: made}
-    rows = list(mobile_part(given.full, topologies, given.seed, report))
+    rows = list(Mobile(setting, topologies, seeds, given.tight).rows(given.jobs, report))
     console.print(table_of(rows))
     return {"rows": rows}
 
@@ -54,7 +57,16 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="longer training, third topology")
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--topology", action="append", choices=TOPOLOGIES)
-    parser.add_argument("--seed", type=int, default=0, help="of part mobile's searches")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        action="append",
+        help="of supernet, estimator and fine-tuning; several for part mobile (0, 1 and 2)",
+    )
+    parser.add_argument("--tight", type=int, default=2, help="budgets at which all seeds run")
+    parser.add_argument("--tune", type=float, help="epochs of every picked network")
+    parser.add_argument("--jobs", type=int, default=_JOBS, help="processes of part mobile")
+    parser.add_argument("--epochs", type=float, default=12.0, help="of part longer")
     parser.add_argument("--minutes", type=float, help="most that part longer may train")
     parser.add_argument("--table", type=Path, metavar="FILE", help="of NAS-Bench-201, .csv.gz")
     given = parser.parse_args()

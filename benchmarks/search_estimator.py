@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.search_mobile import search_of
+from benchmarks.search_mobile import Setting, search_of
 from splitter.joint.steps import Progress, Search
 from splitter.search.estimate.correlation import kendall_tau
 from splitter.search.estimate.estimator import Estimator, MacCount, ParameterCount
@@ -14,9 +14,11 @@ NETWORKS, IMAGES = 100, 2000
 """Networks held out, and test images on which each is scored with the supernet's weights."""
 
 
-def estimator_part(full: bool, report: Progress, console: Console) -> dict[str, Any]:
+def estimator_part(
+    setting: Setting, seed: int, report: Progress, console: Console
+) -> dict[str, Any]:
     """Rank, compare with controls, print."""
-    search = search_of("camera_chain", 0, full, report)
+    search = search_of("camera_chain", seed, setting, report)
     rows = search.workspace.kept("ranked", lambda: _ranked(search, report))
     architectures = [tuple(row["architecture"]) for row in rows]
     halves = [[row["halves"][k] for row in rows] for k in (0, 1)]
@@ -35,10 +37,17 @@ def estimator_part(full: bool, report: Progress, console: Console) -> dict[str, 
     same = kendall_tau(*halves)
     said = ", ".join(f"{name} {tau:.3f}" for name, tau in taus.items())
     console.print(
-        f"Kendall tau over {NETWORKS} networks held out, {IMAGES} test images: {said}; one half of "
-        f"the images against the other {same:.3f}; accuracies {min(truth):.4f} to {max(truth):.4f}"
+        f"seed {seed}, Kendall tau over {NETWORKS} networks held out, {IMAGES} test images: {said}"
+        f"; one half of the images against the other {same:.3f}; accuracies {min(truth):.4f} to "
+        f"{max(truth):.4f}"
     )
-    return {"networks": NETWORKS, "images": IMAGES, "tau": taus, "tau_of_halves": same}
+    return {
+        "seed": seed,
+        "networks": NETWORKS,
+        "images": IMAGES,
+        "tau": taus,
+        "tau_of_halves": same,
+    }
 
 
 def _ranked(search: Search, report: Progress) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from runtime.build.bundle import BuildResult, build_bundle
 from runtime.host.bundle import Bundle
 from runtime.host.processor import is_native
-from splitter.joint.steps import Progress, Search
+from runtime.host.report import RunReport, run_report
+from splitter.joint.steps import Progress, Search, candidate_name
 from splitter.pipeline import partition
 from splitter.plan import Plan
 from splitter.program import Program
@@ -38,6 +40,8 @@ class Deployed:
     """Median latency of one request on the running nodes; None where that means nothing here."""
     floor: float | None
     """Relative difference between the medians of both halves of the requests."""
+    computed_s: float | None
+    """Of ``executed_s``, what the nodes computed; the rest is links, sockets and waking up."""
     agreement: float | None
     """Part of the requests for which nodes and network name the same class."""
     emulated: bool
@@ -49,15 +53,13 @@ class Deployed:
 
 def final_network(search: Search, architecture: Architecture) -> ChosenNet:
     """The winner, trained on from where its fine-tuning ended."""
-    name = "candidate-" + "-".join(map(str, architecture))
-    settings = search.settings
-    network = search.tuned(architecture, settings.tune_epochs, 0.02, name)
+    settings, network = search.settings, search.tuned(architecture)
     if settings.final_epochs > 0:
         train_network(
             *(network, search.data.train),
             settings.schedule(settings.final_epochs, FINAL_RATE),
             seed=settings.seed + 1,
-            checkpoint=search.workspace.path / f"final-{name}.pt",
+            checkpoint=search.workspace.path / f"final-{candidate_name(architecture)}.pt",
             key=search.family.space.text(architecture),
             deadline_s=search.until_s(0.95),
             progress=search.progress,
@@ -74,7 +76,7 @@ def deploy(search: Search, network: ChosenNet) -> Deployed:
     plan = partition(program, search.topology)
     built, said = _built(search, program, plan), tuple(lint(program.graph))
     if not built.gate.ran:
-        return Deployed(plan, accuracy, None, None, None, True, False, said)
+        return Deployed(plan, accuracy, None, None, None, None, True, False, said)
     return replace(_run(search, network, plan, accuracy, built.path), lint=said)
 
 
@@ -87,14 +89,16 @@ def _run(search: Search, network: ChosenNet, plan: Plan, accuracy: float, path: 
     bundle = Bundle.open(path)
     emulated = not _all_native(search.topology, plan)
     images = search.data.test.rows(0, 20 if emulated else _REQUESTS).images
-    same, seconds = _serve(bundle, network, images, search.progress)
+    same, seconds, report = _serve(bundle, network, images, search.progress)
     alone = seconds[len(seconds) // 10 :]
     halves = median(alone[::2]), median(alone[1::2])
+    computed = [stage.measured_s for stage in report.stages if stage.measured_s is not None]
     return Deployed(
         plan=plan,
         test_accuracy=accuracy,
         executed_s=None if emulated else median(alone),
         floor=None if emulated else abs(halves[0] - halves[1]) / median(alone),
+        computed_s=None if emulated else sum(computed),
         agreement=same,
         emulated=emulated,
         ran=True,
@@ -103,18 +107,21 @@ def _run(search: Search, network: ChosenNet, plan: Plan, accuracy: float, path: 
 
 def _serve(
     bundle: Bundle, network: ChosenNet, images: torch.Tensor, progress: Progress
-) -> tuple[float, list[float]]:
-    """(part of equal classes, seconds of each request), one at a time over shaped links."""
+) -> tuple[float, list[float], RunReport]:
+    """(part of equal classes, seconds of each request, what nodes did), one request at a time."""
     with torch.no_grad():
         wanted = network(images).argmax(1)
     same = 0
-    with bundle.launch(shape_links=True, timeout_s=60.0) as deployment:
-        for i in range(len(images)):
-            answer: Any = deployment(images[i : i + 1])
-            same += int(np.asarray(answer).argmax()) == int(wanted[i])
-            progress(i + 1, len(images), "running")
-        times = deployment.times
-    return same / len(images), [(t.end_ns - t.start_ns) / 1e9 for t in times]
+    with TemporaryDirectory() as traces:
+        where = Path(traces)
+        with bundle.launch(shape_links=True, timeout_s=60.0, trace_dir=where) as deployment:
+            for i in range(len(images)):
+                answer: Any = deployment(images[i : i + 1])
+                same += int(np.asarray(answer).argmax()) == int(wanted[i])
+                progress(i + 1, len(images), "running")
+            times = deployment.times
+        report = run_report(bundle, where, times)
+    return same / len(images), [(t.end_ns - t.start_ns) / 1e9 for t in times], report
 
 
 def _all_native(topology: Topology, plan: Plan) -> bool:

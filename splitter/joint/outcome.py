@@ -127,6 +127,7 @@ def _facts(deployed: Deployed) -> dict[str, Any]:
         "lint": list(deployed.lint),
         "executed_s": deployed.executed_s,
         "floor": deployed.floor,
+        "computed_s": deployed.computed_s,
         "agreement": deployed.agreement,
         "emulated": deployed.emulated,
         "ran": deployed.ran,

@@ -37,6 +37,11 @@ _SUPERNET_PART, _TUNE_PART = 0.5, 0.8
 """Of the minutes given: when training the supernet, and all candidates, must have ended."""
 
 
+def candidate_name(architecture: Architecture) -> str:
+    """Under which a network's fine-tuning is kept."""
+    return "candidate-" + "-".join(map(str, architecture))
+
+
 @dataclass(frozen=True)
 class Search:
     """One search and its folder."""
@@ -218,20 +223,14 @@ class Search:
         fastest = replace(goal, weight=0.0, price_per_s=1.0, least_accuracy=best.accuracy - 1e-6)
         return solve_program(self.problem, fastest, start=best.joint)
 
-    def tuned(
-        self,
-        architecture: Architecture,
-        epochs: float,
-        rate: float,
-        name: str,
-        seed: int | None = None,
-    ) -> ChosenNet:
-        """The network, trained on from the supernet's weights; ``seed`` of the images' order."""
+    def tuned(self, architecture: Architecture) -> ChosenNet:
+        """The network, trained on from the supernet's weights."""
+        settings, name = self.settings, candidate_name(architecture)
         network = self.supernet.extract(architecture)
         recalibrated(network, self.data.train)
         train_network(
-            *(network, self.data.train, self.settings.schedule(epochs, rate)),
-            seed=self.settings.seed if seed is None else seed,
+            *(network, self.data.train, settings.schedule(settings.tune_epochs, _TUNE_RATE)),
+            seed=settings.seed,
             checkpoint=self.workspace.path / f"{name}.pt",
             key=self.family.space.text(architecture),
             deadline_s=self.until_s(_TUNE_PART),
@@ -240,21 +239,17 @@ class Search:
         )
         return network.eval()
 
-    def measured(
-        self, architecture: Architecture, part: str = "held_in", seed: int | None = None
-    ) -> float:
+    def measured(self, architecture: Architecture, part: str = "held_in") -> float:
         """Accuracy on images ``held_in`` or ``test`` after fine-tuning; kept."""
-        name = "candidate-" + "-".join(map(str, architecture))
-        name += "" if seed in (None, self.settings.seed) else f"-seed{seed}"
 
         def make() -> Any:
-            network = self.tuned(architecture, self.settings.tune_epochs, _TUNE_RATE, name, seed)
+            network = self.tuned(architecture)
             return {
                 "held_in": network_accuracy(network, self.data.held_in),
                 "test": network_accuracy(network, self.data.test),
             }
 
-        return float(self.workspace.kept(name, make)[part])
+        return float(self.workspace.kept(candidate_name(architecture), make)[part])
 
     @cached_property
     def tried(self) -> tuple[tuple[Answer, float], ...]:

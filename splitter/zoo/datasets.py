@@ -36,7 +36,7 @@ class Images:
         """Some of them."""
         return Images(self.images[start:end], self.labels[start:end])
 
-    def to(self, device: str) -> "Images":
+    def to(self, device: torch.device | str) -> "Images":
         """All of them on another device."""
         return Images(self.images.to(device), self.labels.to(device))
 
@@ -103,9 +103,9 @@ def disturbed(
     """
     (n, _, high, wide), at = images.shape, images.device
     if shift:
-        background = float(images.min())
-        padded = torch.nn.functional.pad(images, [shift] * 4, value=background)
         limit = 2 * shift + 1
+        padded = images.min().repeat(n, 1, high + 2 * shift, wide + 2 * shift)
+        padded[:, :, shift:-shift, shift:-shift] = images
         down, right = torch.randint(0, limit, (2, n, 1), generator=generator, device=at)
         rows = (down + torch.arange(high, device=at))[:, None, :, None]
         columns = (right + torch.arange(wide, device=at))[:, None, None, :]

@@ -260,7 +260,9 @@ def test_unsound_topology_is_not_saved(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["loopback3", "home", "phone_edge_cloud", "camera_chain"])
+@pytest.mark.parametrize(
+    "name", ["loopback3", "home", "phone_edge_cloud", "camera_chain", "boards"]
+)
 def test_shipped_topologies_round_trip(tmp_path: Path, name: str) -> None:
     topology = load_topology(name)
     save_topology(topology, tmp_path / "t.toml")

@@ -115,7 +115,13 @@ def test_memory_caps_force_mobilenet_v2_onto_all_devices(name: str, needed: int)
 
 
 def test_every_shipped_topology_loads_under_its_own_name() -> None:
-    assert shipped_topologies() == ["camera_chain", "home", "loopback3", "phone_edge_cloud"]
+    assert shipped_topologies() == [
+        "boards",
+        "camera_chain",
+        "home",
+        "loopback3",
+        "phone_edge_cloud",
+    ]
     for name in shipped_topologies():
         assert load_topology(name).name == name
 

@@ -28,6 +28,9 @@ class ElasticNet(Supernet):
         self.stem, _ = family.stem()
         self.largest = nn.ModuleList(_largest_blocks(family))
         self.head = family.head(max(final_widths(family)))
+        for part in self.modules():
+            if isinstance(part, nn.ReLU):
+                part.inplace = True  # batch norm's gradient does not need what it gave
 
     def path(
         self, image: torch.Tensor, architecture: Architecture, gates: Gates = None
