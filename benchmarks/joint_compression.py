@@ -147,7 +147,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", choices=tuple(SCHEDULES), default="fashion")
     parser.add_argument(
-        "--budget", type=float, nargs="+", default=[0.5, 1.0, 2.0], help="points that may be lost"
+        "--budget", type=float, nargs="+", default=[1.0, 1.5, 2.0], help="points that may be lost"
     )
     parser.add_argument(
         "--allow",
