@@ -19,6 +19,8 @@ from runtime.build.schedule.padding import pad_at
 _MOST_UNROLLED = 256
 _MOST_CHANNELS = 8
 _PADDED_BYTES = 16 << 10
+# Where a padded plane is larger than the second of these, strips of the first are padded instead.
+_STRIP_BYTES, _WHOLE_BYTES = 12 << 10, 64 << 10
 
 
 def schedule_depthwise(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) -> set[str]:
@@ -36,6 +38,7 @@ def schedule_depthwise(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) ->
         tile = largest_divisor(extent(sch, planes[-1]), most)
         planes[-1], row = sch.split(planes[-1], [None, tile])
         rows = [row]
+    strip = _strip(sch, product, planes)
     fair = extent(sch, batch) * extent(sch, channels) // (4 * machine.threads)
     few = largest_divisor(extent(sch, channels), min(_channels_at_once(sch, product), fair))
     channels, channel = sch.split(channels, [None, few])
@@ -46,15 +49,37 @@ def schedule_depthwise(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) ->
     whole = count * group <= _MOST_UNROLLED
     _spell_out_rows(sch, product, len(taps), len([*rows, side, lane]), whole, machine)
     _store_rows(sch, result, machine)
-    return {anchor.block, name_of(sch, result)} | pad_at(sch, shared)
+    return {anchor.block, name_of(sch, result)} | pad_at(sch, strip or shared)
+
+
+def _strip(sch: s_tir.Schedule, product: Any, planes: list[Any]) -> Any:
+    """Split off a loop over strips of rows, padded one at a time, where a padded plane would leave
+    the first cache; None where planes are padded whole.
+
+    Rows that two strips read are copied twice; of volumes, whole slices would be.
+    """
+    plane_bytes = _plane_bytes(sch, product)
+    if len(planes) != 1 or plane_bytes <= _WHOLE_BYTES:
+        return None
+    tiles = extent(sch, planes[0])
+    size = largest_divisor(tiles, tiles * _STRIP_BYTES // plane_bytes)
+    if size == tiles:
+        return None
+    strip, rest = sch.split(planes[0], [None, size])
+    planes[:] = [strip, rest]
+    return strip
 
 
 def _channels_at_once(sch: s_tir.Schedule, product: Any) -> int:
     """Channels to pad before the first is used: what was just stored in pieces cannot be loaded in
     other pieces until it has reached the cache.
     """
-    plane = math.prod(int(e) for e in sch.get(product).reads[0].source.shape[2:])
-    return min(_MOST_CHANNELS, _PADDED_BYTES // (4 * plane))
+    return min(_MOST_CHANNELS, _PADDED_BYTES // _plane_bytes(sch, product))
+
+
+def _plane_bytes(sch: s_tir.Schedule, product: Any) -> int:
+    """Of one padded channel."""
+    return 4 * math.prod(int(e) for e in sch.get(product).reads[0].source.shape[2:])
 
 
 def _spell_out_rows(

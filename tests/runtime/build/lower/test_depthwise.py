@@ -1,5 +1,7 @@
 """Depthwise convolutions of any shape against torch, each layer as a compiled kernel."""
 
+import re
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -46,6 +48,26 @@ def test_against_torch(
     program = traced(function, inputs, (weight, torch.randn(outputs)))
     for layer in program.graph.layers:
         assert relative_error(program, layer, MACHINES[machine]) < 5e-6
+
+
+@pytest.mark.parametrize("machine", sorted(MACHINES))
+@pytest.mark.parametrize(("stride", "dilation", "kernel"), [(1, 1, 3), (2, 1, 5), (1, 2, 3)])
+def test_large_planes_are_padded_by_strips(
+    machine: str, stride: int, dilation: int, kernel: int
+) -> None:
+    torch.manual_seed(0)
+    inputs, weight = (torch.randn(1, 2, 132, 150),), torch.randn(2, 1, kernel, kernel)
+
+    def function(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return functional.conv2d(x, w, None, stride, 2, dilation, 2)
+
+    program = traced(function, inputs, (weight,))
+    (layer,) = program.graph.layers
+    lowered = lower_layer(program, layer, MACHINES[machine])
+    code = generate(schedule(lowered, MACHINES[machine]), "kernel", MACHINES[machine])
+    kept = re.findall(r"alloca \[(\d+) x float\]", code.inspect_source("ll"))
+    assert 0 < max(map(int, kept)) < 132 * 150 // 2
+    assert relative_error(program, layer, MACHINES[machine]) < 5e-6
 
 
 @pytest.mark.parametrize("pads", [(0, 1, 0, 1), (2, 0, 1, 3)])
