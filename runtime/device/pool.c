@@ -187,9 +187,10 @@ int pool_run(ParallelTask task, void *data, int count) {
 
 int pool_barrier(ParallelGroup *group) {
   if (group->num_task == 1) return 0;
-  if (group->sync_handle == NULL || (uint32_t)group->num_task > pool.threads)
-    fail(EXIT_KERNEL, "a kernel waits for %d tasks at once, but there are %u threads",
-         (int)group->num_task, (unsigned)pool.threads);
+  uint32_t at_once = pool.threads < MAX_SHARES ? pool.threads : MAX_SHARES;
+  if (group->sync_handle == NULL || (uint32_t)group->num_task > at_once)
+    fail(EXIT_KERNEL, "a kernel waits for %d tasks, but at most %u run at once",
+         (int)group->num_task, (unsigned)at_once);
   uint32_t count = (uint32_t)group->num_task;
   uint32_t target = (atomic_fetch_add(&pool.arrived, 1) / count + 1) * count;
   while (atomic_load(&pool.arrived) < target) (void)sched_yield();
