@@ -15,7 +15,7 @@ from runtime.build.lower.decoded import Decoded, can_decode, decoded_weight
 from runtime.build.lower.encoding import Encoding, Part
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
-from runtime.build.lower.tile import Tile, ranked_tiles
+from runtime.build.lower.tile import Contraction, Tile, ranked_tiles
 from runtime.build.machine import Machine
 from splitter.program import dtype_name
 from splitter.tracing.arguments import shape_of
@@ -84,16 +84,9 @@ class Context:
         self.chosen = wanted[0] if wanted else ranked[0].choice
         return self.chosen
 
-    def choose_tile(
-        self,
-        channels: int,
-        space: int,
-        depth: int,
-        contiguous: bool,
-        planes: Sequence[int] = (),
-    ) -> Tile:
+    def choose_tile(self, product: Contraction) -> Tile:
         """The register tile of a blocked product; see `ranked_tiles`."""
-        choice = self.choose(tiled_offers(self.machine, channels, space, depth, contiguous, planes))
+        choice = self.choose(tiled_offers(self.machine, product))
         assert choice.tile is not None
         return choice.tile
 
@@ -133,16 +126,9 @@ class Context:
 _OTHER_ORDER_COST = 1.1
 
 
-def tiled_offers(
-    machine: Machine,
-    channels: int,
-    space: int,
-    depth: int,
-    contiguous: bool,
-    planes: Sequence[int] = (),
-) -> Iterator[Offer]:
-    """Every register tile in every order; arguments as those of `ranked_tiles`."""
-    for cost, tile in ranked_tiles(machine, channels, space, depth, contiguous, planes):
+def tiled_offers(machine: Machine, product: Contraction) -> Iterator[Offer]:
+    """Every register tile in every order."""
+    for cost, tile in ranked_tiles(machine, product):
         yield Offer(cost, Choice("tiled", tile))
         yield Offer(cost * _OTHER_ORDER_COST, Choice("tiled", tile, "channels-inside"))
         yield Offer(cost * _OTHER_ORDER_COST, Choice("tiled", tile, "space-inside"))

@@ -21,7 +21,7 @@ from runtime.build.lower.context import (
 )
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
-from runtime.build.lower.tile import row_lanes
+from runtime.build.lower.tile import Contraction, row_lanes
 from runtime.build.lower.winograd import WINOGRAD, winograd, winograd_offers
 from splitter.tracing.arguments import argument, listed, shape_of
 
@@ -145,9 +145,8 @@ def _packed(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
     channels, *inner = shape_of(node.args[1])
     pointwise = max(inner[1:]) == 1 and not any(windows.padding)
     contiguous = windows.phased or windows.stride[-1] == 1 or pointwise
-    offers = [
-        *tiled_offers(ctx.machine, channels, shape[-1], math.prod(inner), contiguous, shape[2:])
-    ]
+    contraction = Contraction(channels, shape[-1], math.prod(inner), contiguous, shape[2:])
+    offers = [*tiled_offers(ctx.machine, contraction)]
     if inner[1:] == [3, 3] and {*windows.stride, *windows.dilation} == {1}:
         offers += winograd_offers(ctx.machine, shape, inner[0])
     choice = ctx.choose(offers)
@@ -255,7 +254,8 @@ def _transposed_by_phase(ctx: Context, node: fx.Node) -> te.Tensor:
         channels * math.prod(stride),
         *(b - f + 1 for b, f in zip(last, first, strict=True)),
     )
-    tile = ctx.choose_tile(planes[1], planes[-1], inner * math.prod(taps), True, planes[2:])
+    depth = inner * math.prod(taps)
+    tile = ctx.choose_tile(Contraction(planes[1], planes[-1], depth, True, planes[2:]))
 
     def read(n: Any, x: Sequence[Any]) -> Expr:
         at = [v + f - r + pad for v, f, r, pad in zip(x, first, axes[1:], low, strict=True)]

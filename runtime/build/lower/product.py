@@ -19,6 +19,7 @@ from runtime.build.lower.context import (
 )
 from runtime.build.lower.expressions import type_of
 from runtime.build.lower.packing import Packing
+from runtime.build.lower.tile import Contraction
 from splitter.tracing.arguments import argument, shape_of
 
 _ROWS_WORTH_PACKING = 4
@@ -33,7 +34,7 @@ def _linear(ctx: Context, node: fx.Node) -> te.Tensor:
     *lead, columns = shape_of(node)
     if ctx.is_private_constant(node.args[1]) and dtype_of(node) == "float32":
         rows = lead[-1] if lead else 1
-        tile = ctx.choose_tile(columns, rows, depth, contiguous=False)
+        tile = ctx.choose_tile(Contraction(columns, rows, depth, contiguous=False))
         weight = ctx.packed(node.args[1], Packing(tile.channels))
         product = blocked_rows(
             ctx,
@@ -71,7 +72,7 @@ def _packed_product(ctx: Context, node: fx.Node, a: te.Tensor, b: te.Tensor) -> 
     """The right operand is copied into blocks of columns first, which are then read in a row."""
     shape, name = shape_of(node), safe_name(node.name)
     *batch, depth, columns = (int(e) for e in b.shape)
-    tile = ctx.choose_tile(columns, shape[-2], depth, contiguous=False)
+    tile = ctx.choose_tile(Contraction(columns, shape[-2], depth, contiguous=False))
     blocks = -(-columns // tile.channels)
     packed = te.compute(
         (*batch, blocks, depth, tile.channels),

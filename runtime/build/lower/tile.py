@@ -66,33 +66,32 @@ def can_turn(tile: Tile, spatial: Sequence[int]) -> bool:
     return (not rows and columns % tile.space == 0) or row_bytes <= _TURNED_ROW_BYTES
 
 
-def ranked_tiles(
-    machine: Machine,
-    channels: int,
-    space: int,
-    depth: int,
-    contiguous: bool,
-    planes: Sequence[int] = (),
-) -> list[tuple[float, Tile]]:
-    """Tiles with their estimated cost per multiply-accumulate, cheapest first.
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """What a register tile is chosen for."""
 
-    Args:
-        machine: registers and lanes.
-        channels: output channels.
-        space: positions along the innermost spatial axis.
-        depth: length of the reduction.
-        contiguous: whether neighbouring positions read neighbouring inputs (unit stride).
-        planes: spatial extents of a result whose positions are neighbours and may be turned.
-    """
-    candidates = [*_over_channels(machine, channels, space, depth, planes)]
-    if contiguous and machine.lanes > 1:
-        candidates += _over_space(machine, channels, space)
+    channels: int
+    """Output channels."""
+    space: int
+    """Positions along the innermost spatial axis."""
+    depth: int
+    """Length of the reduction."""
+    contiguous: bool
+    """Whether neighbouring positions read neighbouring inputs (unit stride)."""
+    planes: Sequence[int] = ()
+    """Spatial extents of a result whose positions are neighbours and may be turned."""
+
+
+def ranked_tiles(machine: Machine, product: Contraction) -> list[tuple[float, Tile]]:
+    """Tiles with their estimated cost per multiply-accumulate, cheapest first."""
+    candidates = [*_over_channels(machine, product)]
+    if product.contiguous and machine.lanes > 1:
+        candidates += _over_space(machine, product.channels, product.space)
     return sorted(candidates, key=lambda found: found[0])
 
 
-def _over_channels(
-    machine: Machine, channels: int, space: int, depth: int, planes: Sequence[int]
-) -> Iterator[tuple[float, Tile]]:
+def _over_channels(machine: Machine, product: Contraction) -> Iterator[tuple[float, Tile]]:
+    channels, space, planes = product.channels, product.space, product.planes
     lanes = machine.lanes if machine.lanes > 1 else 4
     width = lanes if machine.lanes > 1 else 1
     for vectors in (1, 2):
@@ -106,7 +105,8 @@ def _over_channels(
                 waste = count * block / channels * (-(-space // tile) * tile / space)
                 found = Tile("vector-channels", block, blocks, tile)
                 store_cost = _TURN_COST if planes and can_turn(found, planes) else _LANE_STORE_COST
-                yield waste * _step_cost(tile, registers) + store_cost * lanes / depth, found
+                cost = waste * _step_cost(tile, registers) + store_cost * lanes / product.depth
+                yield cost, found
 
 
 def _over_space(machine: Machine, channels: int, space: int) -> Iterator[tuple[float, Tile]]:

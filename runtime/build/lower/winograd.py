@@ -16,7 +16,7 @@ from tvm.ir import Expr
 from runtime.build.lower.choice import Choice, Offer
 from runtime.build.lower.context import Anchor, Context, safe_name
 from runtime.build.lower.packing import Packing
-from runtime.build.lower.tile import largest_divisor, ranked_tiles
+from runtime.build.lower.tile import Contraction, largest_divisor, ranked_tiles
 from runtime.build.machine import Machine
 from splitter.tracing.arguments import shape_of
 from splitter.tracing.work import WINOGRAD_SCRATCH_BYTES
@@ -64,7 +64,8 @@ def winograd_offers(machine: Machine, shape: Sequence[int], inner: int) -> Itera
         weight_bytes = 4 * taps * channels * inner
         extra = _TRANSFORM_COST[size] * machine.lanes * (1 / channels + 1 / inner)
         extra += _BYTE_COST * weight_bytes * machine.lanes / products
-        for cost, tile in ranked_tiles(machine, channels, across, inner, contiguous=False):
+        contraction = Contraction(channels, across, inner, contiguous=False)
+        for cost, tile in ranked_tiles(machine, contraction):
             yield Offer(cost * fewer + extra, Choice(f"{WINOGRAD}{size}", tile))
 
 

@@ -31,20 +31,20 @@ def turned_in_registers(statements: Sequence[Any]) -> list[Any]:
     done: list[Any] = []
     at = 0
     while at < len(statements):
-        run = _square(statements[at:])
+        run = _square(statements, at)
         done += _turned(run) if run else [statements[at]]
         at += max(1, len(run))
     return done
 
 
-def _square(statements: Sequence[Any]) -> list[_Copy]:
-    """The copies at the beginning of ``statements`` that together read a square, if they do."""
-    head = _copy_of(statements[0])
-    if head is None or len(statements) < head.lanes:
+def _square(statements: Sequence[Any], at: int) -> list[_Copy]:
+    """The copies from statement ``at`` on that together read a square, if they do."""
+    head = _copy_of(statements[at])
+    if head is None or len(statements) - at < head.lanes:
         return []
     run = [head]
     analyzer = Analyzer()
-    for statement in statements[1 : head.lanes]:
+    for statement in statements[at + 1 : at + head.lanes]:
         copy = _copy_of(statement)
         if copy is None or not copy.source.same_as(head.source) or copy.stride != head.stride:
             return []

@@ -39,8 +39,8 @@ def schedule_turned_product(
     columns, flat = extent(sch, space), not rows and extent(sch, space) % tile.space == 0
     if flat:
         columns = tile.space
-        tiles, space = sch.split(space, [None, columns])
-        rows = [tiles]
+        across, space = sch.split(space, [None, columns])
+        rows = [across]
     apart, within = pieces(sch, anchor, channel_o, rows, machine) if rows else ([], [])
     steps, rest = _steps(sch, within, 4 * width * columns)
     order = [lead, *apart, channel_o, *steps]
