@@ -64,7 +64,8 @@ def split_first(case: Case, allowance: float) -> Mapping[str, str] | None:
 
 def fewest_bytes(case: Case, allowance: float) -> Mapping[str, str]:
     """The smallest network, devices unseen."""
-    return cheapest(_everywhere(case), bytes_of(_everywhere(case)), allowance)
+    table = _everywhere(case)
+    return cheapest(table, bytes_of(table), allowance)
 
 
 def fewest_macs(case: Case, allowance: float) -> Mapping[str, str]:

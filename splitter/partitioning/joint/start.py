@@ -15,7 +15,17 @@ _SOLVE_S = 5.0
 def first_choices(
     table: VariantTable, topology: Topology, allowed_drop: float
 ) -> Iterator[dict[str, str]]:
-    """Everything as it is; fewest bytes; and for every device, fewest seconds on it."""
+    """Everything as it is; fewest bytes; and for every device, fewest seconds on it. None twice."""
+    found: list[dict[str, str]] = []
+    for choice in _best_by_price(table, topology, allowed_drop):
+        if choice not in found:
+            found.append(choice)
+            yield choice
+
+
+def _best_by_price(
+    table: VariantTable, topology: Topology, allowed_drop: float
+) -> Iterator[dict[str, str]]:
     yield dict.fromkeys(table.variants, AS_IS)
     yield cheapest(table, bytes_of(table), allowed_drop)
     for device in topology.devices:
