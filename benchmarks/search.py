@@ -19,8 +19,9 @@ from rich.progress import Progress
 from benchmarks.search_estimator import estimator_part
 from benchmarks.search_exact import exact_part
 from benchmarks.search_latency import latency_part
-from benchmarks.search_mobile import SEEDS, TOPOLOGIES, Mobile, Setting, longer_part, table_of
+from benchmarks.search_mobile import SEEDS, TOPOLOGIES, Mobile, Setting, longer_part
 from benchmarks.search_table import table_part
+from benchmarks.search_view import table_of
 from splitter.files import write_whole
 from splitter.joint.steps import Progress as Report
 from splitter.search.space.nasbench201 import read_table

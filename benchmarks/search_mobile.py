@@ -1,19 +1,15 @@
 """Joint search on the mobile space against search and split one after the other."""
 
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
-from statistics import fmean
 from time import monotonic
 from typing import Any
 
 import torch
-from rich import box
-from rich.table import Table
 
+from benchmarks.flow import Work, flow
 from splitter.cost.measured import cache_directory
 from splitter.errors import InfeasibleError
 from splitter.files import write_whole
@@ -96,43 +92,80 @@ class Mobile:
         for name in set(self.topologies) & set(EXECUTED):
             profile(parts_of(family("mobile")).program(), name, progress=report)
         threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, spawn, torch.set_num_threads, (threads,)) as pool:
-
-            def every(what: str, work: Callable[..., Any], asked: Sequence[Any]) -> list[Any]:
-                found = [pool.submit(work, self.setting, *one) for one in asked]
-                try:
-                    for number, one in enumerate(as_completed(found)):
-                        one.result()
-                        report(number + 1, len(found), what)
-                except BaseException:  # what has begun keeps its checkpoint; nothing else begins
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-                return [one.result() for one in found]
-
-            report(0, len(self.seeds), "supernets and estimators")
-            every("supernets and estimators", _prepared, [(seed,) for seed in self.seeds])
-            asked = [(t, self.seeds[0]) for t in self.topologies]
-            budgets = every("budgets", _budgets, asked)
-            runs = list(self.runs(dict(zip(self.topologies, budgets, strict=True))))
-            rows = [row for some in every("planning", _planned, runs) for row in some]
-            picked = {(row["seed"], row["picked"]) for row in rows if row["picked"]}
-            trained = sorted(picked)
-            accuracy = dict(zip(trained, every("fine-tuning", _accuracy, trained), strict=True))
-        for row in rows:
+        found = Found(self)
+        flow(jobs, found.begin(), found.then, report, torch.set_num_threads, (threads,))
+        for row in found.in_order():
             chosen = row.pop("picked")
-            row["accuracy"] = accuracy[row["seed"], chosen] if chosen else None
+            row["accuracy"] = found.accuracy[row["seed"], chosen] if chosen else None
             if chosen and row["method"] == "joint" and row["topology"] in EXECUTED:
                 search = search_of(row["topology"], row["seed"], self.setting, report)
                 row |= _executed(search, chosen)
             yield row
 
-    def runs(self, budgets: Mapping[str, list[float]]) -> Iterator[tuple[str, int, float]]:
+    def runs(self, topology: str, budgets: Sequence[float]) -> Iterator[tuple[str, int, float]]:
         """(topology, seed, budget) of everything that is searched."""
-        for topology in self.topologies:
-            for k, budget_s in enumerate(budgets[topology]):
-                for seed in self.seeds if k < self.tight else self.seeds[:1]:
-                    yield topology, seed, budget_s
+        for k, budget_s in enumerate(budgets):
+            for seed in self.seeds if k < self.tight else self.seeds[:1]:
+                yield topology, seed, budget_s
+
+
+@dataclass
+class Found:
+    """What is known so far, and what can be done next."""
+
+    mobile: Mobile
+    ready: set[int] = field(default_factory=set)
+    """Seeds whose supernet and estimator are trained."""
+    budgets: dict[str, list[float]] = field(default_factory=dict)
+    rows: dict[tuple[str, int, float], list[Row] | None] = field(default_factory=dict)
+    """Of each run; None while it is being planned."""
+    accuracy: dict[tuple[int, Architecture], float | None] = field(default_factory=dict)
+    """Of each picked network; None while it is fine-tuned."""
+
+    def begin(self) -> Iterator[Work]:
+        """A supernet and an estimator for each seed."""
+        for seed in self.mobile.seeds:
+            yield self._work("supernets and estimators", _prepared, seed)
+
+    def then(self, work: Work, result: Any) -> Iterator[Work]:
+        """Keep a result; planning waits for its seed and for the budgets of the first one."""
+        asked = work.given[1:]
+        if work.call is _prepared:
+            self.ready.add(asked[0])
+            if asked[0] == self.mobile.seeds[0]:
+                for topology in self.mobile.topologies:
+                    yield self._work("budgets", _budgets, topology, asked[0])
+        elif work.call is _budgets:
+            self.budgets[asked[0]] = result
+        elif work.call is _planned:
+            self.rows[asked] = result
+            yield from self._tunings(result)
+        else:
+            self.accuracy[asked] = result
+        yield from self._plans()
+
+    def _plans(self) -> Iterator[Work]:
+        for topology, budgets in self.budgets.items():
+            for run in self.mobile.runs(topology, budgets):
+                if run[1] in self.ready and run not in self.rows:
+                    self.rows[run] = None
+                    yield self._work("planning", _planned, *run)
+
+    def _tunings(self, rows: Iterable[Row]) -> Iterator[Work]:
+        for row in rows:
+            key = row["seed"], row["picked"]
+            if row["picked"] and key not in self.accuracy:
+                self.accuracy[key] = None
+                yield self._work("fine-tuning", _accuracy, *key)
+
+    def _work(self, what: str, call: Callable[..., Any], *asked: Any) -> Work:
+        return Work(what, call, (self.mobile.setting, *asked))
+
+    def in_order(self) -> Iterator[Row]:
+        """All rows: by topology and budget."""
+        for topology in self.mobile.topologies:
+            for run in self.mobile.runs(topology, self.budgets[topology]):
+                yield from self.rows[run] or ()
 
 
 @cache
@@ -207,7 +240,7 @@ def _executed(search: Search, architecture: Architecture) -> Mapping[str, Any]:
             "executed_ms": _ms(made.executed_s),
             "floor": made.floor,
             "planned_computing_ms": sum(made.plan.layer_seconds.values()) * 1e3,
-            "computing_ms": _ms(made.computed_s),
+            "computing_ms": sum(made.computed_s.values()) * 1e3,
             "agreement": made.agreement,
         }
 
@@ -217,57 +250,6 @@ def _executed(search: Search, architecture: Architecture) -> Mapping[str, Any]:
 
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1e3
-
-
-def table_of(rows: list[dict[str, Any]]) -> Table:
-    """Mean accuracies with their spread, by topology, budget and method."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Fashion-MNIST, mobile space")
-    for heading in ("topology", "budget ms", "method"):
-        table.add_column(heading)
-    figures = (
-        "test accuracy %",
-        "min to max",
-        "cuts",
-        "predicted ms",
-        "executed ms",
-        "error",
-        "floor",
-    )
-    for heading in (*figures, "of computing"):
-        table.add_column(heading, justify="right")
-    same: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        same.setdefault((row["topology"], row["budget_ms"], row["method"]), []).append(row)
-    for group in same.values():
-        table.add_row(*_line(group))
-    return table
-
-
-def _line(rows: list[dict[str, Any]]) -> list[str]:
-    head = [rows[0]["topology"], f"{rows[0]['budget_ms']:.4g}", rows[0]["method"]]
-    solved = [row for row in rows if row["accuracy"] is not None]
-    if not solved:
-        return [*head, "impossible"]
-    found = [100 * row["accuracy"] for row in solved]
-    executed = [row for row in solved if row["executed_ms"] is not None]
-    return [
-        *head,
-        f"{fmean(found):.2f}",
-        f"{min(found):.2f} to {max(found):.2f}" if len(found) > 1 else "",
-        ", ".join(map(str, sorted({row["cuts"] for row in solved}))),
-        f"{fmean(row['predicted_ms'] for row in solved):.4g}",
-        *(_executions(executed) if executed else ()),
-    ]
-
-
-def _executions(rows: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Latency, its error, the floor, and the error of the computing in it."""
-    return (
-        f"{fmean(row['executed_ms'] for row in rows):.4g}",
-        f"{fmean(row['executed_ms'] / row['planned_ms'] - 1 for row in rows):+.1%}",
-        f"{max(row['floor'] for row in rows):.1%}",
-        f"{fmean(row['computing_ms'] / row['planned_computing_ms'] - 1 for row in rows):+.1%}",
-    )
 
 
 def longer_part(

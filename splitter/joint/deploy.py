@@ -1,5 +1,6 @@
 """From the winner to a running bundle."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -40,8 +41,8 @@ class Deployed:
     """Median latency of one request on the running nodes; None where that means nothing here."""
     floor: float | None
     """Relative difference between the medians of both halves of the requests."""
-    computed_s: float | None
-    """Of ``executed_s``, what the nodes computed; the rest is links, sockets and waking up."""
+    computed_s: Mapping[str, float]
+    """Of ``executed_s``, what each device computed; the rest is links, sockets and waking up."""
     agreement: float | None
     """Part of the requests for which nodes and network name the same class."""
     emulated: bool
@@ -73,10 +74,10 @@ def deploy(search: Search, network: ChosenNet) -> Deployed:
     accuracy = network_accuracy(network, search.data.test)
     to_plain(network.eval())
     program = trace(network, (search.family.example(),), name=search.settings.space)
-    plan = partition(program, search.topology)
+    plan = partition(program, search.topology, costs=search.costs_of(program.graph))
     built, said = _built(search, program, plan), tuple(lint(program.graph))
     if not built.gate.ran:
-        return Deployed(plan, accuracy, None, None, None, None, True, False, said)
+        return Deployed(plan, accuracy, None, None, {}, None, True, False, said)
     return replace(_run(search, network, plan, accuracy, built.path), lint=said)
 
 
@@ -92,17 +93,24 @@ def _run(search: Search, network: ChosenNet, plan: Plan, accuracy: float, path: 
     same, seconds, report = _serve(bundle, network, images, search.progress)
     alone = seconds[len(seconds) // 10 :]
     halves = median(alone[::2]), median(alone[1::2])
-    computed = [stage.measured_s for stage in report.stages if stage.measured_s is not None]
     return Deployed(
         plan=plan,
         test_accuracy=accuracy,
         executed_s=None if emulated else median(alone),
         floor=None if emulated else abs(halves[0] - halves[1]) / median(alone),
-        computed_s=None if emulated else sum(computed),
+        computed_s={} if emulated else _computed(report),
         agreement=same,
         emulated=emulated,
         ran=True,
     )
+
+
+def _computed(report: RunReport) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for stage in report.stages:
+        if stage.measured_s is not None:
+            found[stage.device] = found.get(stage.device, 0.0) + stage.measured_s
+    return found
 
 
 def _serve(

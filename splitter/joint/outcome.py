@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from splitter.errors import InfeasibleError
-from splitter.joint.deploy import Deployed, deploy, final_network
+from splitter.joint.deploy import deploy, final_network
+from splitter.joint.execution import Execution, settled
 from splitter.joint.steps import Search
 from splitter.search.estimate.conditional import interpretation
 from splitter.search.strategy.baselines import baselines
@@ -13,8 +14,6 @@ from splitter.search.strategy.problem import Answer, Goal, JointProblem
 from splitter.search.strategy.program import front, solve_program
 
 FRONT_POINTS = 12
-_IN_TIME = 0.02
-"""Relative excess of the executed latency that is not worth another search."""
 _MORE = 1.1
 """By which limits are widened to see whether they bind."""
 
@@ -55,6 +54,8 @@ class Outcome:
     """What limits the accuracy, in words."""
     worth: dict[str, dict[str, float]]
     """What each stage's depth and choices are worth, in accuracy above the mean."""
+    executions: tuple[Execution, ...]
+    """How winners ran, each correcting the tables for the next search."""
     deployed: dict[str, Any]
     """Plan's latency, test accuracy, executed latency and the like."""
 
@@ -70,16 +71,8 @@ def run_search(search: Search) -> Outcome:
         InfeasibleError: no network meets the budget, or fits the devices.
         SplitterError: of the step that failed.
     """
+    search, executions = settled(search)
     deployed = search.workspace.kept("deployed", lambda: _deployed(search))
-    slower = corrected(search, deployed)
-    if slower is not None:
-        try:
-            slower.check_budget()
-            deployed = slower.workspace.kept("deployed-again", lambda: _deployed(slower))
-        except InfeasibleError:
-            pass  # the report says by how much the execution is late
-        else:
-            search = slower
     problem = search.problem
     answer, held_in = search.tried[0]
     names, missing = _baselines(search)
@@ -100,34 +93,23 @@ def run_search(search: Search) -> Outcome:
         impossible=missing,
         binds=tuple(binding(problem, search.goal())),
         worth=interpretation(search.family.space, search.accuracy),
+        executions=executions,
         deployed=deployed,
     )
-
-
-def corrected(search: Search, deployed: dict[str, Any]) -> Search | None:
-    """The search with computing as slow as it was executed; None where that was in time."""
-    executed_s, budget_s = deployed["executed_s"], search.settings.latency_s
-    if executed_s is None or executed_s <= budget_s * (1.0 + max(deployed["floor"], _IN_TIME)):
-        return None
-    lost_s = executed_s - deployed["planned_s"]
-    return replace(search, slowdown=1.0 + lost_s / deployed["computing_s"])
 
 
 def _deployed(search: Search) -> dict[str, Any]:
     answer, _ = search.tried[0]
     network = final_network(search, answer.joint.choices(search.problem))
-    return _facts(deploy(search, network))
-
-
-def _facts(deployed: Deployed) -> dict[str, Any]:
+    deployed = deploy(search, network)
     return {
         "test_accuracy": deployed.test_accuracy,
-        "planned_s": deployed.plan.estimate.latency_s,
+        "planned_s": deployed.plan.estimate.latency_s + search.overhead_s,
         "computing_s": sum(deployed.plan.layer_seconds.values()),
         "lint": list(deployed.lint),
         "executed_s": deployed.executed_s,
         "floor": deployed.floor,
-        "computed_s": deployed.computed_s,
+        "computed_s": sum(deployed.computed_s.values()) or None,
         "agreement": deployed.agreement,
         "emulated": deployed.emulated,
         "ran": deployed.ran,
@@ -140,7 +122,7 @@ def _row(search: Search, what: str, answer: Answer) -> Row:
         network=search.family.space.text(answer.joint.choices(search.problem)),
         devices=tuple(search.problem.devices[d] for d in answer.joint.devices),
         accuracy=answer.accuracy,
-        latency_s=answer.time_s,
+        latency_s=answer.time_s + search.overhead_s,
     )
 
 

@@ -25,6 +25,7 @@ def search_report(outcome: Outcome) -> RenderableType:
         title,
         Text(drawing(outcome)),
         _result(outcome),
+        *([_executions(outcome)] if outcome.executions else []),
         _compared(outcome),
         _worth(outcome.worth),
         *(Text(f"lint        {line}") for line in outcome.deployed["lint"]),
@@ -64,6 +65,21 @@ def _result(outcome: Outcome) -> Table:
     table.add_row("latency as planned layer by layer", _ms(made["planned_s"]), executed(made))
     if made["agreement"] is not None:
         table.add_row("classes equal on the nodes", "", _percent(made["agreement"]))
+    return table
+
+
+def _executions(outcome: Outcome) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("network executed", "predicted", "measured", "error", "floor"):
+        table.add_column(heading, justify="left" if heading.startswith("net") else "right")
+    for run in outcome.executions:
+        table.add_row(
+            run.network,
+            _ms(run.predicted_s),
+            _ms(run.executed_s),
+            f"{run.executed_s / run.predicted_s - 1.0:+.1%}",
+            f"{run.floor:.1%}",
+        )
     return table
 
 

@@ -1,7 +1,7 @@
 """The steps of a joint search, each kept in the search's folder."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from time import monotonic
@@ -11,6 +11,7 @@ import torch
 
 from splitter.costs import CostTable
 from splitter.errors import InfeasibleError, UsageError
+from splitter.graph import Graph
 from splitter.joint.settings import DATA, Settings, Workspace
 from splitter.pipeline import cost_table
 from splitter.search.estimate.bilinear import Bilinear
@@ -50,8 +51,10 @@ class Search:
     workspace: Workspace
     progress: Progress
     began_s: float
-    slowdown: float = 1.0
-    """Computing time over what is predicted, once a network was executed."""
+    slowdown: Mapping[str, float] = field(default_factory=dict)
+    """Of devices, computing time over what is predicted, once a network was executed."""
+    overhead_s: float = 0.0
+    """Of every request, besides what is planned: what executing a network has shown."""
 
     @classmethod
     def begin(cls, settings: Settings, workspace: Workspace, progress: Progress) -> "Search":
@@ -96,11 +99,12 @@ class Search:
                 f"no network of {self.settings.space} fits the memory and rules of "
                 f"{self.topology.name}; give a device more memory or another space"
             ) from error
-        if fastest.time_s > self.settings.latency_s:
+        takes_s = fastest.time_s + self.overhead_s
+        if takes_s > self.settings.latency_s:
             raise InfeasibleError(
                 f"no network of {self.settings.space} takes at most "
                 f"{self.settings.latency_s * 1e3:g} ms on {self.topology.name}; the fastest takes "
-                f"{fastest.time_s * 1e3:.4g} ms"
+                f"{takes_s * 1e3:.4g} ms"
             )
 
     def until_s(self, part: float) -> float | None:
@@ -139,9 +143,17 @@ class Search:
     @cached_property
     def costs(self) -> CostTable:
         """Seconds of all layers of all blocks."""
-        found = cost_table(self.table.graph, self.topology, measured=not self.settings.roofline)
+        return self.costs_of(self.table.graph)
+
+    def costs_of(self, graph: Graph) -> CostTable:
+        """Seconds of all layers of a graph, as corrected."""
+        found = cost_table(graph, self.topology, measured=not self.settings.roofline)
+        slower = self.slowdown
         return CostTable(
-            {k: replace(c, seconds=c.seconds * self.slowdown) for k, c in found.entries.items()}
+            {
+                (layer, device): replace(cost, seconds=cost.seconds * slower.get(device, 1.0))
+                for (layer, device), cost in found.entries.items()
+            }
         )
 
     @cached_property
@@ -210,7 +222,7 @@ class Search:
 
     def goal(self) -> Goal:
         """The most accurate within the latency."""
-        return Goal(budget_s=self.settings.latency_s)
+        return Goal(budget_s=self.settings.latency_s - self.overhead_s)
 
     def candidate(self, excluded: tuple[Architecture, ...]) -> Answer:
         """The best joint choice but for ``excluded``; of equal ones the fastest.

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.search_mobile import Mobile, Setting, search_of, table_of
+from benchmarks.search_mobile import Found, Mobile, Setting, search_of
+from benchmarks.search_view import table_of
 from splitter.search.estimate.training import silent
-
-BUDGETS = {"a": [1.0, 2.0, 3.0], "b": [4.0]}
 
 
 def row(seed: int, accuracy: float | None, **more: object) -> dict[str, object]:
@@ -19,11 +18,30 @@ def row(seed: int, accuracy: float | None, **more: object) -> dict[str, object]:
 
 def test_all_seeds_run_at_the_tight_budgets_only() -> None:
     mobile = Mobile(Setting(), ("a", "b"), (5, 6), tight=2)
-    assert list(mobile.runs(BUDGETS)) == [
+    assert list(mobile.runs("a", [1.0, 2.0, 3.0])) == [
         *(("a", seed, budget) for budget in (1.0, 2.0) for seed in (5, 6)),
         ("a", 5, 3.0),
-        *(("b", seed, 4.0) for seed in (5, 6)),
     ]
+
+
+def test_planning_waits_for_its_seed_and_for_the_budgets() -> None:
+    found = Found(Mobile(Setting(), ("a", "b"), (5, 6), tight=1))
+    first, second = found.begin()
+    assert not list(found.then(second, None))  # there are no budgets yet
+    asked = list(found.then(first, None))
+    assert [work.what for work in asked] == ["budgets", "budgets"]
+    planned = [work for one in asked for work in found.then(one, [1.0, 2.0])]
+    assert len(planned) == 2 * 3  # both seeds at the first budget, one at the second
+    tuned = []
+    for work in planned:
+        seed = work.given[2]
+        rows = [row(seed, None, picked=(1, 2)), row(seed, None, picked=None)]
+        tuned += list(found.then(work, rows))
+    assert [work.given[1:] for work in tuned] == [(5, (1, 2)), (6, (1, 2))]  # once each
+    for work in tuned:
+        assert not list(found.then(work, 0.5))
+    assert set(found.accuracy.values()) == {0.5}
+    assert len(list(found.in_order())) == 2 * 3 * 2
 
 
 def test_rows_of_all_seeds_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
