@@ -4,7 +4,8 @@ One trace serves planning (its `Graph`), compression (its weights) and lowering 
 layer of the graph is a run of fx nodes; `Program.layer_module` cuts one out as a module.
 """
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -99,6 +100,24 @@ class Program:
         free += [self._constant_nodes[weight] for weight in layer.weights]
         return self._cut(self.layer_nodes[layer.name], free, layer.outputs)
 
+    def joined(self, pairs: Sequence[tuple[Layer, Layer]], kind: str) -> "Program":
+        """Each pair as one layer in the place of its second, which alone reads the first.
+
+        Tensors stay as they are, in the same order; what the first made has no producer any more.
+        """
+        first = {a.name for a, _ in pairs}
+        whole = {b.name: _one_layer(a, b, kind) for a, b in pairs}
+        layers = [whole.get(x.name, x) for x in self.graph.layers if x.name not in first]
+        nodes = {
+            whole[b.name].name: (*self.layer_nodes[a.name], *self.layer_nodes[b.name])
+            for a, b in pairs
+        }
+        return replace(
+            self,
+            graph=replace(self.graph, layers=tuple(layers)),
+            layer_nodes={**self.layer_nodes, **nodes},
+        )
+
     def extract(self, layers: Iterable[str], name: str) -> "Program":
         """The named layers as a Program: inputs and outputs are the tensors at its edge."""
         chosen = set(layers)
@@ -155,6 +174,24 @@ class Program:
             env[name] = graph.node_copy(self._nodes[name], lambda node: env[node.name])
         graph.output(tuple(env[self.tensor_nodes[tensor]] for tensor in outputs))
         return fx.GraphModule(self.module, graph)
+
+
+JOIN = " + "
+"""Between the names of layers that became one; no layer's own name holds it."""
+
+
+def _one_layer(first: Layer, second: Layer, kind: str) -> Layer:
+    signature = hashlib.sha256(f"{kind} {first.signature} {second.signature}".encode())
+    return Layer(
+        name=f"{first.name}{JOIN}{second.name}",
+        kind=kind,
+        inputs=first.inputs,
+        outputs=second.outputs,
+        weights=tuple(dict.fromkeys((*first.weights, *second.weights))),
+        macs=first.macs + second.macs,
+        scratch_bytes=max(first.scratch_bytes, second.scratch_bytes),
+        signature=signature.hexdigest()[:16],
+    )
 
 
 def check_tensor(expected: Tensor, shape: tuple[int, ...], dtype: str) -> None:

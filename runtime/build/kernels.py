@@ -156,9 +156,11 @@ def _kept_operands(layer: Layer, code: Path, description: Path) -> tuple[KernelO
     if not (code.is_file() and description.is_file()):
         return None
     try:
-        return _read_operands(layer, json.loads(description.read_text()))
+        found = _read_operands(layer, json.loads(description.read_text()))
     except (ValueError, KeyError, TypeError):
         return None
+    made = {operand.name for operand in found if operand.role == "output"}
+    return found if made == set(layer.outputs) else None
 
 
 def _keep(

@@ -17,6 +17,7 @@ from runtime.build.kernels import (
 )
 from runtime.build.lower.layer import NO_ENCODINGS
 from runtime.build.machine import Machine, machine_of
+from runtime.build.pairs import paired
 from runtime.build.toolchain import COMPILER_FLAGS, DEVICE_SOURCES, compiler_version, link_node
 from runtime.build.weights import WeightsFile, write_weights
 from splitter.cost.measured import cache_directory
@@ -59,10 +60,12 @@ def build_node(
     progress: Progress = lambda done, total, what: None,
     choices: Choices = NO_CHOICES,
     decode: Decode = "load",
+    join: bool = True,
 ) -> BuiltNode:
     """Write ``node`` and ``weights.bin`` for ``device`` into ``folder``.
 
-    Compressed constants are stored compressed; ``decode`` says when they become floats.
+    Compressed constants are stored compressed; ``decode`` says when they become floats. Without
+    ``join`` every layer is a kernel of its own; see `runtime.build.pairs`.
 
     Raises:
         ModelError: a choice is not one for its layer and machine.
@@ -71,10 +74,12 @@ def build_node(
         PlanError: what was built needs more memory than the device has.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    layers = [program.graph.by_name[name] for name in schedule.layers]
-    layout = plan_memory(program.graph, schedule)
     machine = machine_of(device)
     encodings = kernel_encodings(program) if decode == "kernel" else NO_ENCODINGS
+    if join:
+        program, schedule = paired(program, schedule, machine, encodings)
+    layers = [program.graph.by_name[name] for name in schedule.layers]
+    layout = plan_memory(program.graph, schedule)
     for ways in _ever_smaller(program, layers, machine, choices):
         kernels = compile_layers(program, layers, machine, progress, ways, encodings)
         weights = write_weights(

@@ -50,6 +50,8 @@ class Anchor:
     """The weight that the kernel decodes as it goes; None where it reads floats."""
     turned: str = ""
     """Name of the block that turns a product with channels last into planes; "" for none."""
+    source: "Anchor | None" = None
+    """Of a depthwise product, the pointwise one whose result it alone reads, in the same kernel."""
 
 
 @dataclass
@@ -65,6 +67,8 @@ class Context:
     """What of these it reads."""
     decoded: Decoded | None = None
     anchor: Anchor | None = None
+    feeds_rows: bool = False
+    """Whether the layer's first product is read by a depthwise one of the same kernel."""
     wanted: Choice | None = None
     """The way in which the layer shall be computed; None leaves it to the cost model."""
     offers: tuple[Offer, ...] = ()

@@ -10,6 +10,7 @@ from tvm import te, tirx
 from tvm.ir import Expr
 
 from runtime.build.lower.blocked import blocked_planes
+from runtime.build.lower.choice import Choice
 from runtime.build.lower.context import (
     Anchor,
     Context,
@@ -149,6 +150,8 @@ def _packed(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
     offers = [*tiled_offers(ctx.machine, contraction)]
     if inner[1:] == [3, 3] and {*windows.stride, *windows.dilation} == {1}:
         offers += winograd_offers(ctx.machine, shape, inner[0])
+    if ctx.feeds_rows:
+        offers = [offer for offer in offers if fills_rows(offer.choice, channels)]
     choice = ctx.choose(offers)
     tile = choice.tile
     assert tile is not None
@@ -165,6 +168,18 @@ def _packed(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
 
     weight = ctx.packed(node.args[1], Packing(tile.channels))
     return blocked_planes(ctx, name, shape, tile, read, weight, axes)
+
+
+def fills_rows(choice: Choice, channels: int) -> bool:
+    """Whether a product makes rows of planes, of as many channels at a time as divide them all."""
+    tile = choice.tile
+    return (
+        tile is not None
+        and choice.is_compact
+        and not choice.order
+        and tile.scheme == "vector-space"
+        and channels % tile.channels == 0
+    )
 
 
 def _thinned(source: te.Tensor, shape: Sequence[int], windows: _Windows, name: str) -> te.Tensor:
@@ -200,7 +215,8 @@ def _depthwise(ctx: Context, node: fx.Node, windows: _Windows) -> te.Tensor:
         return te.sum(value * weight(f, 0, *axes), axis=axes)
 
     rows = te.compute((*shape[:-1], wide), body, name=f"{name}_rows")
-    ctx.anchor = Anchor(f"{name}_rows", 1, len(shape) - 1, None, lanes=lanes)
+    anchor = Anchor(f"{name}_rows", 1, len(shape) - 1, None, lanes=lanes, source=ctx.anchor)
+    ctx.anchor = anchor
     return te.compute(shape, lambda *i: rows(*i), name=name)
 
 

@@ -36,6 +36,8 @@ from splitter.tracing.operators import is_view
 Encodings = Mapping[str, Encoding]
 """By the constant's name."""
 NO_ENCODINGS: Encodings = MappingProxyType({})
+EXPANDED_DEPTHWISE = "pointwise, then depthwise conv2d"
+"""Kind of two layers that are one kernel; see `runtime.build.pairs`."""
 
 _CONVERTERS: Mapping[str, Converter] = {
     **elementwise.CONVERTERS,
@@ -97,7 +99,7 @@ def lower_layer(
     module = program.layer_module(layer)
     collapse_axes(module)
     placeholders = [n for n in module.graph.nodes if n.op == "placeholder"]
-    ctx = Context(machine, wanted=choice)
+    ctx = Context(machine, wanted=choice, feeds_rows=layer.kind == EXPANDED_DEPTHWISE)
     aliases = _bind(ctx, placeholders, len(layer.inputs))
     constants = zip(layer.weights, placeholders[len(layer.inputs) :], strict=True)
     ctx.encodings = {

@@ -4,6 +4,7 @@ With the taps unrolled LLVM loads each input vector once for all rows and taps t
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from tvm import s_tir
@@ -23,32 +24,63 @@ _PADDED_BYTES = 16 << 10
 _STRIP_BYTES, _WHOLE_BYTES = 12 << 10, 64 << 10
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The loops of a depthwise product, split into tiles of a few rows of whole vectors."""
+
+    batch: Any
+    channels: Any
+    planes: list[Any]
+    """Over the positions of tiles, columns aside."""
+    outer: Any
+    """Over columns of tiles."""
+    taps: list[Any]
+    tile: list[Any]
+    """Rows, if any, vectors and lanes of a tile."""
+    whole: bool
+    """Whether the taps are few enough to be unrolled."""
+
+    @classmethod
+    def split(cls, sch: s_tir.Schedule, product: Any, lanes: int, machine: Machine) -> "Rows":
+        """As many rows and vectors as the registers hold."""
+        (batch, channels, *planes, columns), taps = own_loops(sch, product)
+        count = math.prod(extent(sch, tap) for tap in taps)
+        registers = max(1, machine.registers // 3)
+        group = largest_divisor(extent(sch, columns) // lanes, registers)
+        outer, side, lane = sch.split(columns, [None, group, lanes])
+        rows: list[Any] = []
+        if planes:
+            most = min(registers // group, _MOST_UNROLLED // (group * count))
+            tile = largest_divisor(extent(sch, planes[-1]), most)
+            planes[-1], row = sch.split(planes[-1], [None, tile])
+            rows = [row]
+        whole = count * group <= _MOST_UNROLLED
+        return cls(batch, channels, planes, outer, taps, [*rows, side, lane], whole)
+
+    def finish(
+        self, sch: s_tir.Schedule, product: Any, result: Any, at: Any, machine: Machine
+    ) -> None:
+        """Accumulate in registers, and store what is finished inside the loop ``at``."""
+        sch.set_scope(product, 0, "local")
+        sch.reverse_compute_at(result, at, preserve_unit_loops=True)
+        _spell_out_rows(sch, product, len(self.taps), len(self.tile), self.whole, machine)
+        _store_rows(sch, result, machine)
+
+
 def schedule_depthwise(sch: s_tir.Schedule, anchor: Anchor, machine: Machine) -> set[str]:
     """Schedule a depthwise product and its consumer; returns the names of the blocks dealt with."""
     product = sch.get_sblock(anchor.block)
     (result,) = sch.get_consumers(product)
-    (batch, channels, *planes, columns), taps = own_loops(sch, product)
-    count = math.prod(extent(sch, tap) for tap in taps)
-    registers = max(1, machine.registers // 3)
-    group = largest_divisor(extent(sch, columns) // anchor.lanes, registers)
-    outer, side, lane = sch.split(columns, [None, group, anchor.lanes])
-    rows: list[Any] = []
-    if planes:
-        most = min(registers // group, _MOST_UNROLLED // (group * count))
-        tile = largest_divisor(extent(sch, planes[-1]), most)
-        planes[-1], row = sch.split(planes[-1], [None, tile])
-        rows = [row]
+    rows = Rows.split(sch, product, anchor.lanes, machine)
+    planes = list(rows.planes)
     strip = _strip(sch, product, planes)
-    fair = extent(sch, batch) * extent(sch, channels) // (4 * machine.threads)
-    few = largest_divisor(extent(sch, channels), min(_channels_at_once(sch, product), fair))
-    channels, channel = sch.split(channels, [None, few])
-    sch.reorder(batch, channels, channel, *planes, outer, *taps, *rows, side, lane)
-    shared = share(sch, [batch, channels], machine)
-    sch.set_scope(product, 0, "local")
-    sch.reverse_compute_at(result, planes[-1] if planes else channel, preserve_unit_loops=True)
-    whole = count * group <= _MOST_UNROLLED
-    _spell_out_rows(sch, product, len(taps), len([*rows, side, lane]), whole, machine)
-    _store_rows(sch, result, machine)
+    fair = extent(sch, rows.batch) * extent(sch, rows.channels) // (4 * machine.threads)
+    most = min(_channels_at_once(sch, product), fair)
+    few = largest_divisor(extent(sch, rows.channels), most)
+    channels, channel = sch.split(rows.channels, [None, few])
+    sch.reorder(rows.batch, channels, channel, *planes, rows.outer, *rows.taps, *rows.tile)
+    shared = share(sch, [rows.batch, channels], machine)
+    rows.finish(sch, product, result, planes[-1] if planes else channel, machine)
     return {anchor.block, name_of(sch, result)} | pad_at(sch, strip or shared)
 
 

@@ -8,6 +8,7 @@ from runtime.build.machine import Machine
 from runtime.build.schedule.contraction import schedule_plain_convolution, schedule_tiled_product
 from runtime.build.schedule.decoded import schedule_decoded_product
 from runtime.build.schedule.depthwise import schedule_depthwise
+from runtime.build.schedule.expanded import schedule_expanded
 from runtime.build.schedule.loops import inline_elementwise, schedule_remaining
 from runtime.build.schedule.turned import schedule_turned_product
 from runtime.build.schedule.winograd import schedule_winograd
@@ -27,6 +28,8 @@ def schedule(lowered: LoweredLayer, machine: Machine) -> tvm.tirx.PrimFunc:
         done = schedule_turned_product(sch, anchor, anchor.tile, machine)
     elif anchor is not None and anchor.tile is not None:
         done = schedule_tiled_product(sch, anchor, anchor.tile, machine)
+    elif anchor is not None and anchor.source is not None:
+        done = schedule_expanded(sch, anchor, machine)
     elif anchor is not None and anchor.lanes:
         done = schedule_depthwise(sch, anchor, machine)
     elif anchor is not None:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from runtime.host.processor import command, is_native
 from splitter.errors import ToolchainError, UsageError
+from splitter.program import JOIN
 from splitter.topology import Device
 
 _TIMEOUT_S = 600.0
@@ -122,14 +123,20 @@ def _parsed(device: Device, text: str) -> Place:
 
 
 def bench(words: Sequence[str], runs: int) -> dict[str, CallTime]:
-    """Times of every layer of the node that ``words`` start.
+    """Times of every layer of the node that ``words`` start; of layers that are one kernel, equal
+    parts of its time.
 
     Raises:
         ToolchainError: the node failed.
     """
     table = _run([*words, "--bench", str(runs)], "measuring")
     rows = csv.DictReader(table.splitlines())
-    return {row["layer"]: CallTime(float(row["median_s"]), float(row["min_s"])) for row in rows}
+    found: dict[str, CallTime] = {}
+    for row in rows:
+        layers = row["layer"].split(JOIN)
+        median_s, min_s = (float(row[key]) / len(layers) for key in ("median_s", "min_s"))
+        found.update(dict.fromkeys(layers, CallTime(median_s, min_s)))
+    return found
 
 
 def _run(words: Sequence[str], what: str) -> str:

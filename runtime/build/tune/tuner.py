@@ -224,7 +224,9 @@ class _Tuner:
     @contextmanager
     def _program(self, folder: Path, choices: Mapping[str, Choice]) -> Iterator[Sequence[str]]:
         build_node(
-            *(self.program, self.schedule, self.device, folder, _NO_BUNDLE, 1), choices=choices
+            *(self.program, self.schedule, self.device, folder, _NO_BUNDLE, 1),
+            choices=choices,
+            join=False,
         )
         with self.place.put(folder, self.device.card.processor) as words:
             yield words
