@@ -1,10 +1,11 @@
 """python -m benchmarks.search: the joint search against search and split one after the other.
 
 Parts: ``exact`` (program, path and brute force); ``table`` (estimators on NAS-Bench-201) and
-``latency`` (models of measured cells, MnasNet's reward), which need --table FILE; ``estimator``
-(rank correlation of conditional means on the mobile space); ``mobile`` (Fashion-MNIST, five
-budgets on each topology, all methods); ``longer`` (one network of the front, trained longer). What
-was trained is kept under the cache folder, so that a run that was stopped goes on where it was.
+``latency`` (models of measured cells, MnasNet's reward), which need --table FILE; ``mobile``
+(Fashion-MNIST, five budgets on each topology, all methods); ``estimator`` (rank correlation of
+conditional means on the mobile space); ``longer`` (one network of the front, trained longer; part
+of --full). What was trained is kept under the cache folder, so that a run that was stopped goes on
+where it was.
 """
 
 import argparse
@@ -27,7 +28,16 @@ from splitter.joint.steps import Progress as Report
 from splitter.search.space.nasbench201 import read_table
 
 _JOBS = min(4, len(os.sched_getaffinity(0)))
-PARTS = ("exact", "table", "latency", "estimator", "mobile", "longer")
+PARTS = ("exact", "table", "latency", "mobile", "estimator", "longer")
+TABLE_PARTS = ("table", "latency")
+
+
+def _usual_parts(given: argparse.Namespace) -> list[str]:
+    """Those of the setting: with a table its parts too, with --full a network trained longer."""
+    skipped = set() if given.full else {"longer"}
+    if given.table is None:
+        skipped |= set(TABLE_PARTS)
+    return [part for part in PARTS if part not in skipped]
 
 
 def _trained(
@@ -55,7 +65,7 @@ def main() -> None:
     """Run the chosen parts, print tables, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--full", action="store_true", help="longer training, third topology")
+    parser.add_argument("--full", action="store_true", help="longer trainings, third topology")
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--topology", action="append", choices=TOPOLOGIES)
     parser.add_argument(
@@ -71,20 +81,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="most that part longer may train")
     parser.add_argument("--table", type=Path, metavar="FILE", help="of NAS-Bench-201, .csv.gz")
     given = parser.parse_args()
-    parts = given.part or list(PARTS)
+    parts = given.part or _usual_parts(given)
+    missing = [part for part in parts if part in TABLE_PARTS and given.table is None]
+    if missing:
+        parser.error(f"part {missing[0]} needs --table FILE")
     console = Console(width=130)
     found: dict[str, Any] = {"rows": []}
     if "exact" in parts:
         found["exact"] = exact_part(console)
     if "table" in parts:
-        if given.table is None:
-            parser.error("part table needs --table FILE")
         found["table"] = table_part(read_table(given.table), console)
     if "latency" in parts:
-        if given.table is None:
-            parser.error("part latency needs --table FILE")
         found["latency"] = latency_part(read_table(given.table), console)
-    trained = [part for part in parts if part in ("estimator", "mobile", "longer")]
+    trained = [p for p in PARTS if p in parts and p in ("mobile", "estimator", "longer")]
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
