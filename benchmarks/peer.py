@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ class Peer:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 
@@ -46,8 +48,9 @@ class Peer:
         """The answer to a request; the process runs only meanwhile."""
         assert self.process.stdin is not None
         self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # that it ended, the missing answer says
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
         answer = self._answer()
         self._stop()
         return answer
