@@ -14,7 +14,6 @@ from splitter.cost.measured import cache_directory
 from splitter.errors import InfeasibleError
 from splitter.files import write_whole
 from splitter.joint.deploy import deploy, final_network
-from splitter.joint.outcome import fastest_device
 from splitter.joint.settings import Settings, Workspace
 from splitter.joint.steps import Progress, Search
 from splitter.pipeline import profile
@@ -201,7 +200,7 @@ def budgets_of(search: Search) -> list[float]:
 def _rows(search: Search, budget_s: float) -> Iterator[Row]:
     """What each method picks, without its accuracy."""
     problem, goal = search.problem, Goal(budget_s=budget_s)
-    for method, solve in baselines(problem, fastest_device(problem)).items():
+    for method, solve in baselines(problem).items():
         row: Row = {
             "topology": search.topology.name,
             "budget_ms": budget_s * 1e3,

@@ -128,18 +128,12 @@ def _row(search: Search, what: str, answer: Answer) -> Row:
 
 def _baselines(search: Search) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     rows, missing = [], []
-    for name, method in baselines(search.problem, fastest_device(search.problem)).items():
+    for name, method in baselines(search.problem).items():
         try:
             rows.append(_row(search, name, method(search.problem, search.goal())))
         except InfeasibleError:
             missing.append(name)
     return tuple(rows), tuple(missing)
-
-
-def fastest_device(problem: JointProblem) -> int:
-    """The device that computes everything soonest, other than the source where there is one."""
-    others = [d for d in range(len(problem.devices)) if d != problem.source] or [problem.source]
-    return min(others, key=lambda d: sum(o.seconds[d] for v in problem.vertices for o in v.options))
 
 
 def binding(problem: JointProblem, goal: Goal) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from splitter.errors import InfeasibleError
 from splitter.search.strategy.problem import Answer, Goal, JointProblem, Option, Vertex
@@ -10,6 +11,8 @@ from splitter.search.strategy.task import best_split
 
 MAC_BUDGETS = 25
 """Budgets of multiply-accumulates that are tried."""
+FASTEST = 3
+"""Devices, besides the source, on each of which alone everything is tried."""
 Method = Callable[[JointProblem, Goal], Answer]
 
 
@@ -80,12 +83,21 @@ def _counted(option: Option) -> Option:
     return replace(option, seconds=(option.macs / 1e6,))
 
 
-def baselines(problem: JointProblem, cloud: int) -> Mapping[str, Method]:
-    """The methods by name; ``cloud`` is the device that everything may be sent to."""
+def baselines(problem: JointProblem) -> Mapping[str, Method]:
+    """The methods by name."""
+    alone = {
+        f"all on {problem.devices[d]}": partial(on_device, device=d) for d in _worth_trying(problem)
+    }
     return {
         "joint": solve_program,
         "MACs, then split": macs_then_split,
-        f"all on {problem.devices[problem.source]}": lambda p, g: on_device(p, g, p.source),
-        f"all on {problem.devices[cloud]}": lambda p, g: on_device(p, g, cloud),
+        **alone,
         "single cut": single_cut,
     }
+
+
+def _worth_trying(problem: JointProblem) -> list[int]:
+    """The source, and the devices that compute everything soonest."""
+    others = [d for d in range(len(problem.devices)) if d != problem.source]
+    others.sort(key=lambda d: sum(o.seconds[d] for v in problem.vertices for o in v.options))
+    return [problem.source, *others[:FASTEST]]
