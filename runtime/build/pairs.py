@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from torch import fx
 
+from runtime.build.lower.collapse import is_plain_pointwise
 from runtime.build.lower.context import dtype_of
 from runtime.build.lower.layer import EXPANDED_DEPTHWISE, Encodings
 from runtime.build.lower.tile import row_lanes
@@ -78,7 +79,7 @@ def _pairs(program: Program, stage: Stage, machine: Machine) -> Iterator[tuple[L
 def _fit(first: list[fx.Node], second: list[fx.Node], machine: Machine) -> bool:
     """Whether the nodes of two layers are an expansion and a depthwise convolution, both plain."""
     (expansion, *tail), (depthwise, *rest) = first, second
-    if kind_of(expansion) != "pointwise conv2d" or kind_of(depthwise) != "depthwise conv2d":
+    if not is_plain_pointwise(expansion) or kind_of(depthwise) != "depthwise conv2d":
         return False
     if not all(map(is_elementwise, (*tail, *rest))) or shape_of(expansion) != shape_of(first[-1]):
         return False
@@ -91,14 +92,9 @@ def _is_expansion(node: fx.Node, machine: Machine) -> bool:
     """Whether whole vectors make up its rows, and its map leaves the cache."""
     batch, channels, rows, columns = shape_of(node)
     numbers = dtype_of(node) == "float32" and channels % 2 == 0
-    plain = all(
-        part == wanted
-        for position, name, wanted in ((3, "stride", 1), (4, "padding", 0))
-        for part in listed(argument(node, position, name, wanted), 2)
-    )
     whole = machine.lanes > 1 and columns % machine.lanes == 0
     bytes_ = 4 * batch * channels * rows * columns
-    return numbers and plain and whole and bytes_ > _LEAVES_CACHE * machine.kept_bytes
+    return numbers and whole and bytes_ > _LEAVES_CACHE * machine.kept_bytes
 
 
 def _is_private(weight: object) -> bool:

@@ -37,8 +37,11 @@ def collapse_axes(module: fx.GraphModule) -> None:
 def _is_simple(node: fx.Node) -> bool:
     if is_elementwise(node):
         return operator_name(node) not in ("prelu", "_prelu_kernel")
-    if operator_name(node) == "linear":
-        return True
+    return operator_name(node) == "linear" or is_plain_pointwise(node)
+
+
+def is_plain_pointwise(node: fx.Node) -> bool:
+    """Whether ``node`` is a 1 x 1 convolution of planes that reads each position as it is."""
     if kind_of(node) != "pointwise conv2d":
         return False
     stride, padding = (node.args[k] if len(node.args) > k else d for k, d in ((3, 1), (4, 0)))

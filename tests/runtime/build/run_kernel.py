@@ -52,7 +52,7 @@ def relative_error(
     lowered = lower_layer(program, layer, machine, choice)
     library = generate(schedule(lowered, machine), "kernel", machine)
     expected = program.tensors(*program.example_inputs)
-    arguments = [tvm.runtime.tensor(value) for value in _values(program, lowered, expected)]
+    arguments = [tvm.runtime.tensor(value) for value in values(program, lowered, expected)]
     library["kernel"](*arguments)
     worst = 0.0
     for operand, found in zip(lowered.operands, arguments, strict=True):
@@ -63,9 +63,10 @@ def relative_error(
     return worst
 
 
-def _values(
+def values(
     program: Program, lowered: LoweredLayer, expected: dict[str, torch.Tensor]
 ) -> list[np.ndarray]:
+    """Operands in order: inputs as in ``expected``, constants packed, outputs not yet written."""
     found: list[np.ndarray] = []
     for operand in lowered.operands:
         if operand.role == "input":

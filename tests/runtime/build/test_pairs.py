@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 import tvm
@@ -25,7 +23,7 @@ from splitter.program import JOIN, Program
 from splitter.schedule import NodeSchedule, node_schedules
 from splitter.topology import Device, Topology
 from splitter.topology_file import load_topology
-from tests.runtime.build.run_kernel import MACHINES, relative_error, traced
+from tests.runtime.build.run_kernel import MACHINES, relative_error, traced, values
 
 VECTORS = sorted(name for name, machine in MACHINES.items() if machine.lanes > 1)
 LARGE = (1, 8, 128, 160)
@@ -113,31 +111,22 @@ def test_against_torch(
 def test_bits_are_those_of_two_kernels(machine: str, stride: int) -> None:
     program = inverted((1, 8, 64, 64), 12, stride=stride)
     first, second = program.graph.layers
-    x = program.example_inputs[0].numpy()
+    (x,) = program.example_inputs
     apart = run(program, second.name, run(program, first.name, x, machine), machine)
     (layer,) = joined(program).graph.layers
     together = run(joined(program), layer.name, x, machine)
-    assert np.array_equal(apart, together)
+    assert torch.equal(apart, together)
 
 
-def run(
-    program: Program, name: str, x: npt.NDArray[np.float32], machine: str
-) -> npt.NDArray[np.float32]:
+def run(program: Program, name: str, x: torch.Tensor, machine: str) -> torch.Tensor:
     """The output of a layer with one input."""
-    lowered = lower_layer(program, program.graph.by_name[name], MACHINES[machine])
+    layer = program.graph.by_name[name]
+    lowered = lower_layer(program, layer, MACHINES[machine])
     kernel = generate(schedule(lowered, MACHINES[machine]), "kernel", MACHINES[machine])
-    arguments: list[npt.NDArray[np.float32]] = []
-    for operand in lowered.operands:
-        if operand.role == "weight":
-            value = program.constant(operand.name).numpy()
-            value = operand.packing.apply(value) if operand.packing else value
-        else:
-            value = x if operand.role == "input" else np.zeros(operand.shape, np.float32)
-        arguments.append(np.ascontiguousarray(value).reshape(operand.shape))
-    given = [tvm.runtime.tensor(value) for value in arguments]
-    kernel["kernel"](*given)
-    found: npt.NDArray[np.float32] = given[-1].numpy()
-    return found
+    operands = values(program, lowered, {layer.inputs[0]: x})
+    arguments = [tvm.runtime.tensor(value) for value in operands]
+    kernel["kernel"](*arguments)
+    return torch.from_numpy(arguments[-1].numpy())
 
 
 def alone(program: Program, device: Device) -> NodeSchedule:
