@@ -62,7 +62,12 @@ class Schedule:
 QUICK = Schedule("digits", 1, 16, 50, 25, 10, 0.05, 0.01)
 MNIST = Schedule("mnist", 1, 16, 64, 12, 6, 0.05, 0.01)
 FASHION = Schedule("fashion", 3, 16, 128, 12, 5, 0.1, 0.02)
-SCHEDULES = {"digits": QUICK, "mnist": MNIST, "fashion": FASHION}
+SCHEDULES = {
+    "digits": QUICK,
+    "mnist": MNIST,
+    "fashion": FASHION,
+    "fashion-10k": replace(FASHION, data="fashion-10k"),
+}
 
 
 @cache

@@ -1,7 +1,7 @@
 """python -m benchmarks.joint_compression: rank, bits and split chosen together, or in turn.
 
 A residual network on devices of which the first cannot hold it in float. Four ways to compress and
-place it, all from one table of sensitivities:
+place it, all from one table of sensitivities, scaled by what training leaves of every kind of form:
 
 - joint: one integer program of placement and variants;
 - fewest bytes (or MACs), then split: the network is compressed, devices unseen, then split best;
@@ -22,7 +22,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich import box
 from rich.table import Table
 
@@ -34,12 +33,15 @@ from benchmarks.joint_runs import (
     request_for,
     sensitivity_of,
     train_all,
+    trials_of,
 )
 from benchmarks.joint_topologies import small_topologies
 from benchmarks.joint_ways import WAYS, Case
 from compress.candidates import recipe_of
+from compress.recovery import after_training
 from compress.sensitivity import Loss, Sensitivity
 from splitter.cli.console import out, progress
+from splitter.cli.shrink import trial_facts, trial_table
 
 FLOAT = "float, split"
 Row = dict[str, Any]
@@ -55,7 +57,7 @@ def choices(
         shared = {"topology": topology.name, "steps": options.steps}
         yield {**shared, "way": FLOAT, "allowed_drop": 0.0, "predicted_drop": 0.0, "recipe": ""}
         for way, allowed in product(WAYS, options.allow):
-            found = _choice(schedule, case, way, allowed, options.images)
+            found = _choice(schedule, case, way, allowed)
             if found is not None:
                 predicted = sum(sensitivity.drops[pick] for pick in found.items())
                 yield {
@@ -64,11 +66,10 @@ def choices(
                 }
 
 
-def _choice(
-    schedule: Schedule, case: Case, way: str, allowed: float, images: int
-) -> dict[str, str] | None:
-    effort = {"images": images, "limit_s": case.request.time_limit_s}
-    key = {"topology": repr(case.request.topology), "way": way, "allowed": allowed, **effort}
+def _choice(schedule: Schedule, case: Case, way: str, allowed: float) -> dict[str, str] | None:
+    drops = {f"{layer}: {form}": drop for (layer, form), drop in case.sensitivity.drops.items()}
+    asked = {"way": way, "allowed": allowed, "limit_s": case.request.time_limit_s}
+    key = {"topology": repr(case.request.topology), "drops": drops, **asked}
     kept = cached_json(
         "joint-choice", {**schedule.key, **key}, lambda: {"variants": WAYS[way](case, allowed)}
     )
@@ -145,7 +146,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", choices=tuple(SCHEDULES), default="fashion")
+    parser.add_argument("--data", choices=tuple(SCHEDULES), default="fashion-10k")
     parser.add_argument(
         "--budget", type=float, nargs="+", default=[1.0, 1.5, 2.0], help="points that may be lost"
     )
@@ -153,10 +154,10 @@ def arguments() -> argparse.Namespace:
         "--allow",
         type=float,
         nargs="+",
-        default=[1.0, 2.0, 4.0, 6.0, 9.0, 13.0, 18.0, 25.0],
-        help="predicted points at which every way chooses, from the weights alone",
+        default=[0.25, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3],
+        help="predicted points at which every way chooses",
     )
-    parser.add_argument("--steps", type=int, default=400, help="of training, per network")
+    parser.add_argument("--steps", type=int, default=800, help="of training, per network")
     parser.add_argument(
         "--margin", type=float, default=1.0, help="standard errors that must fit into the budget"
     )
@@ -170,17 +171,22 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    torch.set_num_threads(1)
     schedule = SCHEDULES[options.data]
     with progress("measuring sensitivities") as report:
-        sensitivity = sensitivity_of(schedule, options.images, report)
-    chosen = list(choices(schedule, sensitivity, options))
+        alone = sensitivity_of(schedule, options.images, report)
+    with progress("training each kind of form") as report:
+        trials = list(trials_of(schedule, options.steps, alone, report))
+    out.print(trial_table(trials))
+    chosen = list(choices(schedule, after_training(alone, trials), options))
     rows = list(measured(schedule, chosen, options))
     out.print(table_of(rows, options.budget, options.margin))
     if options.picture is not None:
         draw(rows, list(front(rows, options.margin)), options.picture)
     if options.json is not None:
-        options.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(
+            json.dumps({"trials": trial_facts(trials), "rows": rows}, indent=1) + "\n",
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

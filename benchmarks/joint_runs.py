@@ -14,11 +14,13 @@ from typing import Any
 import torch
 
 from benchmarks.compression_runs import Schedule, cached_json, float_network, split
+from compress.candidates import recipe_of
 from compress.compare import stored_bytes
-from compress.joint import trained_by
+from compress.joint import Retrain, trained_by
 from compress.joint_choice import JointRequest, plan_of
 from compress.programs import compress_program
 from compress.recipe import Recipe
+from compress.recovery import Trial, trial_choices
 from compress.sensitivity import Judge, Loss, Sensitivity, measure_forms
 from compress.teach import Samples, Training
 from splitter.cost.roofline import roofline
@@ -31,8 +33,6 @@ from splitter.variants import Variant
 from splitter.zoo.datasets import Images, disturbed
 
 TRAINING = Training(batch=64, learning_rate=1e-3)
-_COPIES = 3
-"""Disturbed copies of every training image that are trained on."""
 Report = Callable[[int, int, str], None]
 
 
@@ -67,13 +67,19 @@ def judges_of(schedule: Schedule) -> tuple[Judge, Judge]:
 
 @cache
 def training_samples(schedule: Schedule, steps: int) -> Samples:
-    """Disturbed images for so many steps."""
+    """Disturbed images for so many steps, each image as often as the others."""
     data, generator = split(schedule.data), torch.Generator().manual_seed(0)
-    count = steps * TRAINING.batch // _COPIES + TRAINING.batch
-    rows = torch.randperm(len(data.train), generator=generator)[:count]
-    images = data.train.images[rows].repeat(_COPIES, 1, 1, 1)
-    moved = disturbed(images, data.shift, data.noise, generator)
-    return samples_of(Images(moved, data.train.labels[rows].repeat(_COPIES)))
+    copies = max(round(steps * TRAINING.batch / len(data.train)), 1)
+    orders = [torch.randperm(len(data.train), generator=generator) for _ in range(copies)]
+    rows = torch.cat(orders)[: steps * TRAINING.batch]
+    moved = disturbed(data.train.images[rows], data.shift, data.noise, generator)
+    return samples_of(Images(moved, data.train.labels[rows]))
+
+
+@cache
+def trainer_of(schedule: Schedule, steps: int) -> Retrain:
+    """Trains what a recipe makes of the float network."""
+    return trained_by(program_of(schedule), training_samples(schedule, steps), TRAINING)
 
 
 def samples_of(images: Images) -> Samples:
@@ -91,7 +97,7 @@ def sensitivity_of(schedule: Schedule, images: int, report: Report) -> Sensitivi
         candidates = {k: [asdict(one) for one in own] for k, own in found.candidates.items()}
         return {"candidates": candidates, "weight": dict(found.weight)}
 
-    known = cached_json("sensitivity", {**schedule.key, "images": images}, make)
+    known = cached_json("sensitivity", {**schedule.key, "images": images, "forms": 2}, make)
     return Sensitivity(
         {layer: tuple(map(_candidate, own)) for layer, own in known["candidates"].items()},
         known["weight"],
@@ -102,14 +108,27 @@ def _candidate(fields: Mapping[str, Any]) -> Candidate:
     return Candidate(**{**fields, "variant": Variant(**fields["variant"])})
 
 
+def trials_of(
+    schedule: Schedule, steps: int, sensitivity: Sensitivity, report: Report
+) -> Iterator[Trial]:
+    """What training leaves of every kind of form, as `compress.recovery` tries it."""
+    tried = trial_choices(sensitivity)
+    for i, (kind, variants) in enumerate(tried.items()):
+        report(i, len(tried), kind)
+        outcome = outcome_of(schedule, steps, recipe_of(variants, steps).to_toml())
+        predicted = sum(sensitivity.drops[pick] for pick in variants.items())
+        yield Trial(kind, variants, predicted, outcome.held_in)
+
+
 def train_all(
     schedule: Schedule, steps: int, recipes: Sequence[str], jobs: int, report: Report
 ) -> Iterator[Outcome]:
-    """The outcome of every recipe (as TOML), ``jobs`` trainings at a time."""
+    """The outcome of every recipe (as TOML), ``jobs`` at a time, which share the threads."""
     missing = dict.fromkeys(recipes)
     if jobs > 1:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
+        threads = max(torch.get_num_threads() // jobs, 1)
+        with ProcessPoolExecutor(jobs, spawn, torch.set_num_threads, (threads,)) as pool:
             waiting = [pool.submit(outcome_of, schedule, steps, recipe) for recipe in missing]
             for i, one in enumerate(as_completed(waiting)):
                 one.result()
@@ -121,19 +140,18 @@ def train_all(
 
 def outcome_of(schedule: Schedule, steps: int, recipe: str) -> Outcome:
     """Trained once; an empty recipe is the float network."""
-    torch.set_num_threads(1)
 
     def make() -> dict[str, Any]:
         program, began = program_of(schedule), time.perf_counter()
         if recipe:
-            retrain = trained_by(training_samples(schedule, steps), TRAINING)
-            program = retrain(program, Recipe.from_toml(recipe))
+            program = trainer_of(schedule, steps)(Recipe.from_toml(recipe))
         seconds = time.perf_counter() - began
         held_in, test = (asdict(judge.loss(program.module)) for judge in judges_of(schedule))
         sizes = {"stored_bytes": stored_bytes(program), "macs": program.graph.macs}
         return {"held_in": held_in, "test": test, "seconds": seconds, **sizes}
 
-    key = {"batch": TRAINING.batch, "learning_rate": TRAINING.learning_rate, "steps": steps}
+    how = {"batch": TRAINING.batch, "learning_rate": TRAINING.learning_rate}
+    key = {**how, "label_weight": TRAINING.label_weight, "steps": steps}
     found = cached_json("joint", {**schedule.key, **key, "recipe": recipe}, make)
     return Outcome(**{**found, "held_in": Loss(**found["held_in"]), "test": Loss(**found["test"])})
 

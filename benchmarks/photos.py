@@ -96,7 +96,7 @@ def measured(name: str, row: Row, options: argparse.Namespace) -> dict[str, Any]
     entry, program = zoo.load(name), load(name)
     train, requests = None, []
     if row.teacher == "trains":
-        settings = Training(options.batch, options.learning_rate, 0, report)
+        settings = Training(options.batch, options.learning_rate, progress=report)
         train = trainer(program, crops(entry, options.crops), settings)
     if row.teacher == "fits layers":
         requests = crops(entry, options.fitted_crops).requests()

@@ -102,8 +102,9 @@ def with_steps(method: Method, steps: int) -> Method:
 
 
 def _bits(bits: int) -> SLQ:
-    # Folding batch norms spreads the channels of a traced layer over orders of magnitude.
-    return SLQ(bits=bits, per_channel=True)
+    # Folding batch norms spreads the channels of a traced layer over orders of magnitude. Indices
+    # that tell 15 centroids apart take the bytes of the paper's 9.
+    return SLQ(bits=bits, per_channel=True, full=True)
 
 
 def _low_rank(layer: Layer, site: Site, scheme: str) -> Iterator[Form]:

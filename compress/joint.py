@@ -54,8 +54,8 @@ class JointCompression:
     table: VariantTable
 
 
-Retrain = Callable[[Program, Recipe], Program]
-"""Applies a recipe to a program and trains it."""
+Retrain = Callable[[Recipe], Program]
+"""The program that a recipe makes of the original one, trained."""
 
 
 def compress_jointly(
@@ -95,13 +95,14 @@ def compress_jointly(
     return JointCompression(_best(program, request, attempts), tuple(attempts), table)
 
 
-def trained_by(samples: Samples, settings: Training) -> Retrain:
-    """Training as `splitter compress` does it."""
+def trained_by(program: Program, samples: Samples, settings: Training) -> Retrain:
+    """Training of ``program`` as `splitter compress` does it.
 
-    def train(program: Program, recipe: Recipe) -> Program:
-        return compress_program(program, recipe, trainer(program, samples, settings))[0]
-
-    return train
+    Raises:
+        InputError: the samples do not fit.
+    """
+    train = trainer(program, samples, settings)
+    return lambda recipe: compress_program(program, recipe, train)[0]
 
 
 def _next(low: float, high: float) -> float:
@@ -138,7 +139,7 @@ def _attempt(
     program: Program, request: JointRequest, joint: JointPlan, train: Retrain, judge: Judge
 ) -> Attempt:
     recipe = recipe_of(joint.variants, request.steps)
-    made = train(program, recipe) if recipe.rules else program
+    made = train(recipe) if recipe.rules else program
     plan = plan_of(made, request)
     return Attempt(joint, judge.loss(made.module), plan, made, recipe, stored_bytes(made))
 

@@ -1,19 +1,22 @@
-"""Training of traced programs while they are compressed: with labels, or from the original network.
+"""Training of traced programs while they are compressed.
 
-Without labels the original network is the teacher: the compressed one learns to give its outputs on
-unlabelled inputs.
+The original network is the teacher: the compressed one learns to give its outputs. In a training as
+short as this that is worth more than labels, which add to it with little weight.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from compress.networks import batched
+from compress.networks import Outputs, batched
 from splitter.errors import InputError
 from splitter.program import Program, check_tensor, dtype_name
+
+_KEPT_BYTES = 1 << 28
+"""The teacher's outputs are kept where all of them take no more."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Training:
     """Of Adam at the start; falls to zero along a cosine."""
     seed: int = 0
     """Of the order of the requests."""
+    label_weight: float = 0.1
+    """Of the cross-entropy of labels, beside the distance from the teacher."""
     progress: Callable[[int, int, str], None] | None = None
     """Is told updates done, updates in all, and the loss."""
 
@@ -72,18 +77,49 @@ def trainer(
         InputError: the samples do not fit.
     """
     samples.check(program)
-    teach = batched(program.module)
+    teacher = _Teacher(program, samples)
 
     def train(model: nn.Module, steps: int, after_step: Callable[[], None]) -> None:
         assert isinstance(model, fx.GraphModule)
-        _train(model, teach, samples, settings, steps, after_step)
+        _train(model, teacher, samples, settings, steps, after_step)
 
     return train
 
 
+class _Teacher:
+    """Outputs of the original network; of small ones, each sample's are computed once."""
+
+    def __init__(self, program: Program, samples: Samples) -> None:
+        self._run, self._samples = batched(program.module), samples
+        graph = program.graph
+        size = len(samples) * sum(graph.tensors[name].bytes for name in graph.outputs)
+        self._kept: Outputs | None = None
+        self._known = torch.zeros(len(samples), dtype=torch.bool)
+        self._keeps = size <= _KEPT_BYTES
+
+    @torch.no_grad()
+    def outputs(self, rows: torch.Tensor) -> Outputs:
+        """Of the samples numbered ``rows``."""
+        if not self._keeps:
+            return self._run(self._samples.take(rows).inputs)
+        new = torch.unique(rows[~self._known[rows]])
+        if len(new):
+            self._keep(new, self._run(self._samples.take(new).inputs))
+        assert self._kept is not None
+        return tuple(kept[rows] for kept in self._kept)
+
+    def _keep(self, rows: torch.Tensor, found: Outputs) -> None:
+        if self._kept is None:
+            count = len(self._samples)
+            self._kept = tuple(y.new_zeros((count, *y.shape[1:])) for y in found)
+        for kept, y in zip(self._kept, found, strict=True):
+            kept[rows] = y
+        self._known[rows] = True
+
+
 def _train(
     model: fx.GraphModule,
-    teach: Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]],
+    teacher: _Teacher,
     samples: Samples,
     settings: Training,
     steps: int,
@@ -93,15 +129,13 @@ def _train(
     optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = torch.Generator().manual_seed(settings.seed)
-    for done in range(steps):
-        rows = torch.randint(
-            len(samples), (min(settings.batch, len(samples)),), generator=generator
-        )
+    orders = _orders(len(samples), min(settings.batch, len(samples)), generator)
+    for done, rows in zip(range(steps), orders, strict=False):
         batch = samples.take(rows)
-        with torch.no_grad():
-            wanted = teach(batch.inputs)
         optimizer.zero_grad()
-        loss = _loss(learn(batch.inputs), wanted, batch.labels)
+        loss = _loss(
+            learn(batch.inputs), teacher.outputs(rows), batch.labels, settings.label_weight
+        )
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         fall.step()
@@ -110,8 +144,18 @@ def _train(
             settings.progress(done + 1, steps, f"loss {float(loss.detach()):.4g}")
 
 
+def _orders(count: int, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Numbers of the samples of each batch: all of them in random order, again and again."""
+    while True:
+        order = torch.randperm(count, generator=generator)
+        yield from torch.split(order[: count - count % size], size)
+
+
 def _loss(
-    found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor], labels: torch.Tensor | None
+    found: Sequence[torch.Tensor],
+    wanted: Sequence[torch.Tensor],
+    labels: torch.Tensor | None,
+    label_weight: float,
 ) -> torch.Tensor:
     """Squared error of each float output, relative to its square; plus cross-entropy for labels."""
     parts = [
@@ -121,5 +165,5 @@ def _loss(
     ]
     if labels is not None:
         logits = found[0].reshape(-1, found[0].shape[-1])
-        parts.append(F.cross_entropy(logits, labels.reshape(-1)))
+        parts.append(label_weight * F.cross_entropy(logits, labels.reshape(-1)))
     return torch.stack(parts).sum()

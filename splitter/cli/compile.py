@@ -52,6 +52,8 @@ def compile_command(
     data: shrink.Data = None,
     max_accuracy_drop: shrink.MaxDrop = None,
     steps: shrink.Steps = 500,
+    batch: shrink.Batch = 16,
+    learning_rate: shrink.LearningRate = 1e-4,
     save_recipe: shrink.SaveRecipe = None,
     json: options.Json = False,
 ) -> None:
@@ -64,7 +66,9 @@ def compile_command(
     where = load_topology(topology)
     from splitter.stored import stored_program
 
-    asked = shrink.Shrinking(model, recipe, data, max_accuracy_drop, steps, save_recipe)
+    asked = shrink.Shrinking(
+        *(model, recipe, data, max_accuracy_drop, steps, batch, learning_rate, save_recipe)
+    )
     asked.check(plan, decode)
     # A joint plan counts on small weights in memory.
     usual = ["kernel"] if max_accuracy_drop is not None else decode

@@ -50,14 +50,17 @@ def compress_command(
         Path | None,
         typer.Option(
             help="Requests to train with: .npz of inputs by name (and labels), .npy, or a folder "
-            "of photos. Without labels the model itself is the teacher; without data the weights "
-            "alone decide."
+            "of photos. The model itself is the teacher; without data the weights alone decide."
         ),
     ] = None,
     batch: Annotated[int, typer.Option(help="Requests per training step.", min=1)] = 16,
     learning_rate: Annotated[
         float, typer.Option(help="Of Adam, at the start; falls to zero along a cosine.", min=0.0)
     ] = 1e-4,
+    label_weight: Annotated[
+        float,
+        typer.Option(help="Of the labels' cross-entropy, beside the teacher's answers.", min=0.0),
+    ] = 0.1,
     seed: Annotated[int, typer.Option(help="Of the order of requests.")] = 0,
     save_recipe: Annotated[
         Path | None, typer.Option(help="Write the recipe that was followed.")
@@ -81,7 +84,7 @@ def compress_command(
         if training is not None:
             from compress.teach import Training, trainer
 
-            settings = Training(batch, learning_rate, seed, report)
+            settings = Training(batch, learning_rate, seed, label_weight, progress=report)
             train = trainer(program, training, settings)
             requests = training.requests()
         compressed, applied = compress_program(program, followed, train, requests)

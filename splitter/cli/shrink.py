@@ -1,6 +1,6 @@
 """What `splitter compile` does to a model before it is compiled: a recipe, or a joint choice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from compress.joint import JointCompression
     from compress.joint_choice import JointRequest
     from compress.recipe import Recipe
+    from compress.recovery import Trial
+    from compress.teach import Training
 
 _IMAGES = 1000
 """Most requests on which single layers are tried."""
@@ -52,6 +54,10 @@ MaxDrop = Annotated[
     ),
 ]
 Steps = Annotated[int, typer.Option(help="Training steps of every attempt at that.", min=1)]
+Batch = Annotated[int, typer.Option(help="Requests per training step.", min=1)]
+LearningRate = Annotated[
+    float, typer.Option(help="Of Adam, at the start; falls to zero along a cosine.", min=0.0)
+]
 SaveRecipe = Annotated[
     Path | None, typer.Option(help="Write the recipe that was chosen, or followed.")
 ]
@@ -66,6 +72,8 @@ class Shrinking:
     data: Path | None
     max_drop: float | None
     steps: int
+    batch: int
+    learning_rate: float
     save_recipe: Path | None
 
     def check(self, plan: Path | None, decode: Sequence[str] | None) -> None:
@@ -125,7 +133,7 @@ def shrunk(asked: Shrinking, program: Program, topology: Topology, effort: Effor
 def _followed(asked: Shrinking, program: Program) -> Shrunk:
     from compress.programs import compress_program
     from compress.recipe import read_recipe
-    from compress.teach import Training, trainer
+    from compress.teach import trainer
 
     assert asked.recipe is not None
     recipe = read_recipe(asked.recipe)
@@ -133,7 +141,7 @@ def _followed(asked: Shrinking, program: Program) -> Shrunk:
         train, requests = None, []
         if asked.data is not None:
             training, _ = split_requests(program, asked.model, asked.data)
-            train = trainer(program, training, Training(progress=report))
+            train = trainer(program, training, _training(asked, report))
             requests = training.requests()
         made, _ = compress_program(program, recipe, train, requests)
     _save(asked, recipe)
@@ -144,31 +152,66 @@ def _chosen(asked: Shrinking, program: Program, request: "JointRequest") -> Shru
     import torch
 
     from compress.joint import compress_jointly, trained_by
+    from compress.recovery import after_training, try_kinds
     from compress.sensitivity import Judge, measure_forms
-    from compress.teach import Training
 
     assert asked.data is not None
     training, held_out = split_requests(program, asked.model, asked.data)
     some = training.take(torch.arange(min(_IMAGES, len(training))))
     with progress("measuring layers") as report:
         sensitivity = measure_forms(program, some, report)
-    costs = request.costs(program.graph)
-    table = sensitivity.table(program.graph, request.topology, costs)
     with progress("training") as report:
-        train = trained_by(training, Training(progress=report))
+        train = trained_by(program, training, _training(asked, report))
         judge = Judge(program, held_out)
+        trials = try_kinds(sensitivity, train, judge, request.steps, err.print)
+        costs = request.costs(program.graph)
+        table = after_training(sensitivity, trials).table(program.graph, request.topology, costs)
         found = compress_jointly(program, table, request, train, judge, err.print)
     _save(asked, found.best.recipe)
-    best = found.best
-    return Shrunk(
-        best.program, best.plan, {"compression": _facts(found, request)}, _tables(found, request)
-    )
+    facts = {"trials": trial_facts(trials), **_facts(found, request)}
+    tables = (trial_table(trials), *_tables(found, request))
+    return Shrunk(found.best.program, found.best.plan, {"compression": facts}, tables)
+
+
+def _training(asked: Shrinking, report: Callable[[int, int, str], None]) -> "Training":
+    from compress.teach import Training
+
+    return Training(asked.batch, asked.learning_rate, progress=report)
 
 
 def _save(asked: Shrinking, recipe: "Recipe") -> None:
     if asked.save_recipe is not None:
         with writing(asked.save_recipe):
             write_whole(asked.save_recipe, recipe.to_toml())
+
+
+def trial_facts(trials: "Sequence[Trial]") -> list[dict[str, Any]]:
+    """What training left of every kind of form, for ``--json``."""
+    from compress.recovery import left_after_training
+
+    left = left_after_training(trials)
+    return [
+        {
+            "form": one.kind,
+            "predicted_drop": one.predicted_points,
+            "measured_drop": one.loss.points,
+            "measured_drop_error": one.loss.error,
+            "left": left[one.kind],
+        }
+        for one in trials
+    ]
+
+
+def trial_table(trials: "Sequence[Trial]") -> Table:
+    """What training left of every kind of form."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="kinds of forms, each alone")
+    table.add_column("form")
+    for heading in ("points lost: without training", "with it", "share taken as left"):
+        table.add_column(heading, justify="right")
+    for one in trial_facts(trials):
+        lost = f"{one['measured_drop']:.2f} ± {one['measured_drop_error']:.2f}"
+        table.add_row(one["form"], f"{one['predicted_drop']:.1f}", lost, f"{one['left']:.3f}")
+    return table
 
 
 def _facts(found: "JointCompression", request: "JointRequest") -> dict[str, Any]:

@@ -73,14 +73,20 @@ def mnist() -> Split:
     return Split(every.rows(0, 3500), every.rows(3500, 4000), every.rows(4000, 5000), 2, 0.0)
 
 
-def fashion() -> Split:
-    """60,000 articles of clothing to train with, 10,000 to test."""
+def fashion(held_in: int = 2000) -> Split:
+    """60,000 articles of clothing to train with and to choose by, 10,000 to test."""
     train, test = (_idx_pair(FASHION, part) for part in ("train", "t10k"))
     every = _shuffled(train.images, train.labels)
-    return Split(every.rows(0, 58000), every.rows(58000, 60000), test, 2, 0.0)
+    count = len(every) - held_in
+    return Split(every.rows(0, count), every.rows(count, len(every)), test, 2, 0.0)
 
 
-DATASETS: dict[str, Callable[[], Split]] = {"digits": digits, "mnist": mnist, "fashion": fashion}
+DATASETS: dict[str, Callable[[], Split]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion": fashion,
+    "fashion-10k": lambda: fashion(held_in=10_000),
+}
 
 
 def has_fashion() -> bool:

@@ -13,15 +13,15 @@ from compress import joint_choice
 from compress.apply import apply_recipe
 from compress.candidates import changeable, forms, recipe_of
 from compress.decoding import decode_operations, with_decoding
-from compress.joint import compress_jointly, trained_by
+from compress.joint import Retrain, compress_jointly, trained_by
 from compress.joint_choice import JointRequest, in_kernel_graph
 from compress.networks import trainable_copy
 from compress.programs import compress_program, layer_names
-from compress.recipe import Recipe
 from compress.sensitivity import Judge, Loss, Sensitivity, measure_forms
 from compress.storage import disk_bytes
 from compress.teach import Samples, Training
 from splitter.cost.roofline import roofline, scalar_seconds
+from splitter.cost.variants import Candidate
 from splitter.errors import InfeasibleError, PlanError
 from splitter.memory import NODE_OVERHEAD_BYTES
 from splitter.partitioning import partition
@@ -105,7 +105,7 @@ def test_accuracy_buys_memory(program: Program, sensitivity: Sensitivity, sample
     assert "hub" in as_it_is.placement.values()
     request = request_for(where, 60.0)
     table = sensitivity.table(program.graph, where, costs)
-    train = trained_by(samples, Training(batch=8))
+    train = trained_by(program, samples, Training(batch=8))
     found = compress_jointly(program, table, request, train, Judge(program, samples))
     best = found.best
     assert best.loss.at_most(1.0) <= 60.0
@@ -145,8 +145,8 @@ def judged(drops: Iterator[float]) -> Judge:
     return cast(Judge, Fixed())
 
 
-def unchanged(program: Program, recipe: Recipe) -> Program:
-    return program
+def unchanged(program: Program) -> Retrain:
+    return lambda recipe: program
 
 
 def priced(sensitivity: Sensitivity, drop: float) -> Sensitivity:
@@ -158,11 +158,15 @@ def priced(sensitivity: Sensitivity, drop: float) -> Sensitivity:
                 variant=replace(one.variant, accuracy_drop=drop * place),
                 scalar_operations=0.0,
             )
-            for place, one in enumerate(sorted(own, key=lambda o: -o.variant.weight_bytes))
+            for place, one in enumerate((own[0], *sorted(own[1:], key=_most_bytes)))
         )
         for layer, own in sensitivity.candidates.items()
     }
     return replace(sensitivity, candidates=candidates)
+
+
+def _most_bytes(one: Candidate) -> int:
+    return -one.variant.weight_bytes
 
 
 @pytest.fixture
@@ -178,12 +182,12 @@ def test_solved_again_with_less_where_the_sum_was_too_kind(
     request = request_for(where, 1.0)
     table = priced(sensitivity, 0.05).table(program.graph, where, request.costs(program.graph))
     drops = iter([5.0, 3.0, 0.5])
-    found = compress_jointly(program, table, request, unchanged, judged(drops))
+    found = compress_jointly(program, table, request, unchanged(program), judged(drops))
     allowed = [one.joint.allowed_drop for one in found.attempts]
     assert allowed == sorted(allowed, reverse=True)
     assert found.best is found.attempts[-1]
     with pytest.raises(PlanError, match="was found to lose at most 1 points: the best of"):
-        compress_jointly(program, table, request, unchanged, judged(iter([9.0] * 3)))
+        compress_jointly(program, table, request, unchanged(program), judged(iter([9.0] * 3)))
 
 
 @pytest.mark.usefixtures("free_decoding")
@@ -193,7 +197,7 @@ def test_more_is_allowed_where_training_makes_up_for_it(
     where = topology(60_000)
     request = request_for(where, 0.2)
     table = priced(sensitivity, 0.1).table(program.graph, where, request.costs(program.graph))
-    found = compress_jointly(program, table, request, unchanged, judged(iter([0.0] * 3)))
+    found = compress_jointly(program, table, request, unchanged(program), judged(iter([0.0] * 3)))
     allowed = [one.joint.allowed_drop for one in found.attempts]
     assert allowed == sorted(allowed)
     assert len(allowed) > 1
@@ -204,4 +208,4 @@ def test_nothing_fits(program: Program, sensitivity: Sensitivity) -> None:
     request = request_for(where, 1.0)
     table = sensitivity.table(program.graph, where, request.costs(program.graph))
     with pytest.raises(InfeasibleError, match=r"with its layers as small as they get, .* memory"):
-        compress_jointly(program, table, request, unchanged, judged(iter([])))
+        compress_jointly(program, table, request, unchanged(program), judged(iter([])))

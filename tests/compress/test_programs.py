@@ -178,7 +178,7 @@ def test_labels(program: Program) -> None:
     labelled = Samples(samples.inputs, torch.full((40,), wrong))
     losses = []
     for given in (samples, labelled):
-        train = trainer(program, given, Training(20, 1e-2))
+        train = trainer(program, given, Training(20, 1e-2, label_weight=1.0))
         taught, _ = compress_program(program, recipe("slq:bits=4,steps_per_round=15"), train)
         logits = torch.cat([taught(row)[0] for row in samples.inputs[0]])
         losses.append(float(torch.nn.functional.cross_entropy(logits, labelled.labels)))
