@@ -2,11 +2,13 @@
 
 The integer program keeps the two factors of a layer on one device. In the compressed network they
 are layers of their own, and a cut between them sends few channels. So the program's choice is
-compared with those that it begins from, each planned as the network that it makes.
+compared with those that it begins from, and with mixtures of few seconds and few bytes, each
+planned as the network that it makes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import inf
 
 from compress.candidates import recipe_of
@@ -18,12 +20,15 @@ from splitter.graph import Graph
 from splitter.memory import REQUEST_SLOTS
 from splitter.partitioning import partition
 from splitter.partitioning.joint import partition_jointly
-from splitter.partitioning.joint.start import first_choices
+from splitter.partitioning.joint.start import first_choices, mixed_choices
 from splitter.plan import Objective, Plan
 from splitter.program import Program
 from splitter.stored import Decoding, stored_program
 from splitter.topology import Constraints, Topology
 from splitter.variants import Choice, JointPlan, VariantTable, accuracy_drop, chosen
+
+_QUICK = 4
+"""The other choices are planned in so small a part of the time."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,10 @@ def choose(
         time_limit_s=request.time_limit_s,
     )
     best, least = joint, _value(program, request, joint.variants)
-    for choice in first_choices(table, request.topology, allowance):
-        found = _value(program, request, choice) if choice != joint.variants else inf
+    quick = replace(request, time_limit_s=request.time_limit_s / _QUICK)
+    starts = first_choices(table, request.topology, allowance)
+    for choice in chain(starts, mixed_choices(table, request.topology, allowance)):
+        found = _value(program, quick, choice) if choice != joint.variants else inf
         if found < least:
             try:
                 plan = _planned(*chosen(program.graph, costs, table, choice), request)

@@ -10,6 +10,8 @@ from splitter.variants import AS_IS, Choice, Variant, VariantTable
 Price = Mapping[tuple[str, str], float]
 """By layer and variant."""
 _SOLVE_S = 5.0
+_BYTES_WEIGHTS = (0.1, 0.3, 1.0, 3.0)
+"""Of a network's share of bytes, beside its share of seconds."""
 
 
 def first_choices(
@@ -23,17 +25,44 @@ def first_choices(
             yield choice
 
 
+def mixed_choices(
+    table: VariantTable, topology: Topology, allowed_drop: float
+) -> Iterator[dict[str, str]]:
+    """Few seconds and few bytes, in several mixtures and for every device. None twice.
+
+    A few bytes decide whether one more layer fits a device, which no price of seconds alone knows.
+    """
+    sizes, found = _shares(table, bytes_of(table)), list[dict[str, str]]()
+    for device in topology.devices:
+        seconds = _shares(table, _seconds_on(table, device.name))
+        for weight in _BYTES_WEIGHTS:
+            price = {key: seconds[key] + weight * sizes[key] for key in seconds}
+            choice = cheapest(table, price, allowed_drop)
+            if choice not in found:
+                found.append(choice)
+                yield choice
+
+
+def _shares(table: VariantTable, price: Price) -> dict[tuple[str, str], float]:
+    """``price`` in parts of what the layers cost as they are."""
+    whole = sum(price[layer, AS_IS] for layer in table.variants) or 1.0
+    return {key: value / whole for key, value in price.items()}
+
+
+def _seconds_on(table: VariantTable, device: str) -> dict[tuple[str, str], float]:
+    return {
+        (layer, one.name): table.entries[layer, one.name, device].seconds
+        for layer, one in _all(table)
+    }
+
+
 def _best_by_price(
     table: VariantTable, topology: Topology, allowed_drop: float
 ) -> Iterator[dict[str, str]]:
     yield dict.fromkeys(table.variants, AS_IS)
     yield cheapest(table, bytes_of(table), allowed_drop)
     for device in topology.devices:
-        seconds = {
-            (layer, one.name): table.entries[layer, one.name, device.name].seconds
-            for layer, one in _all(table)
-        }
-        yield cheapest(table, seconds, allowed_drop)
+        yield cheapest(table, _seconds_on(table, device.name), allowed_drop)
 
 
 def bytes_of(table: VariantTable) -> dict[tuple[str, str], float]:
