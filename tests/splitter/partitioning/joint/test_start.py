@@ -4,7 +4,13 @@ from itertools import product
 from random import Random
 
 from splitter.costs import LayerCost
-from splitter.partitioning.joint.start import bytes_of, cheapest, first_choices, picks_of
+from splitter.partitioning.joint.start import (
+    bytes_of,
+    cheapest,
+    first_choices,
+    mixed_choices,
+    picks_of,
+)
 from splitter.topology import Device, Topology
 from splitter.topology_file import load_card
 from splitter.variants import AS_IS, Variant, VariantTable
@@ -50,6 +56,19 @@ def test_begins_with_the_best_for_bytes_and_for_each_device() -> None:
     for device, choice in zip("de", fastest, strict=True):
         seconds = {key[:2]: cost.seconds for key, cost in given.entries.items() if key[2] == device}
         assert choice == cheapest(given, seconds, 1.0)
+
+
+def test_mixtures_lie_between_few_seconds_and_few_bytes() -> None:
+    given, card = table(1), load_card("raspberry_pi_5")
+    devices = tuple(Device(name, card, card.memory_bytes, 1) for name in ("d", "e"))
+    topology = Topology("two", "", devices, (), "d", "d")
+    found = list(mixed_choices(given, topology, 1.0))
+    assert found
+    assert all(found.count(choice) == 1 for choice in found)
+    least = sum(bytes_of(given)[key] for key in cheapest(given, bytes_of(given), 1.0).items())
+    for choice in found:
+        assert sum(given.variant(*key).accuracy_drop for key in choice.items()) <= 1.0 + 1e-6
+        assert sum(bytes_of(given)[key] for key in choice.items()) >= least
 
 
 def test_nothing_to_choose() -> None:
