@@ -59,7 +59,7 @@ def choices(
         for way, allowed in product(WAYS, options.allow):
             found = _choice(schedule, case, way, allowed)
             if found is not None:
-                predicted = sum(sensitivity.drops[pick] for pick in found.items())
+                predicted = sensitivity.predicted_points(found)
                 yield {
                     **{**shared, "way": way, "allowed_drop": allowed},
                     **{"predicted_drop": predicted, "recipe": _recipe(found, options.steps)},

@@ -14,13 +14,12 @@ from typing import Any
 import torch
 
 from benchmarks.compression_runs import Schedule, cached_json, float_network, split
-from compress.candidates import recipe_of
 from compress.compare import stored_bytes
 from compress.joint import Retrain, trained_by
 from compress.joint_choice import JointRequest, plan_of
 from compress.programs import compress_program
 from compress.recipe import Recipe
-from compress.recovery import Trial, trial_choices
+from compress.recovery import Trial, try_kinds
 from compress.sensitivity import Judge, Loss, Sensitivity, measure_forms
 from compress.teach import Samples, Training
 from splitter.cost.roofline import roofline
@@ -112,12 +111,11 @@ def trials_of(
     schedule: Schedule, steps: int, sensitivity: Sensitivity, report: Report
 ) -> Iterator[Trial]:
     """What training leaves of every kind of form, as `compress.recovery` tries it."""
-    tried = trial_choices(sensitivity)
-    for i, (kind, variants) in enumerate(tried.items()):
-        report(i, len(tried), kind)
-        outcome = outcome_of(schedule, steps, recipe_of(variants, steps).to_toml())
-        predicted = sum(sensitivity.drops[pick] for pick in variants.items())
-        yield Trial(kind, variants, predicted, outcome.held_in)
+
+    def trained_loss(recipe: Recipe) -> Loss:
+        return outcome_of(schedule, steps, recipe.to_toml()).held_in
+
+    return try_kinds(sensitivity, trained_loss, steps, report)
 
 
 def train_all(

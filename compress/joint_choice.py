@@ -20,7 +20,7 @@ from splitter.graph import Graph
 from splitter.memory import REQUEST_SLOTS
 from splitter.partitioning import partition
 from splitter.partitioning.joint import partition_jointly
-from splitter.partitioning.joint.start import first_choices, mixed_choices
+from splitter.partitioning.joint.start import distinct, first_choices, mixed_choices
 from splitter.plan import Objective, Plan
 from splitter.program import Program
 from splitter.stored import Decoding, stored_program
@@ -71,8 +71,8 @@ def choose(
     )
     best, least = joint, _value(program, request, joint.variants)
     quick = replace(request, time_limit_s=request.time_limit_s / _QUICK)
-    starts = first_choices(table, request.topology, allowance)
-    for choice in chain(starts, mixed_choices(table, request.topology, allowance)):
+    about = (table, request.topology, allowance)
+    for choice in distinct(chain(first_choices(*about), mixed_choices(*about))):
         found = _value(program, quick, choice) if choice != joint.variants else inf
         if found < least:
             try:

@@ -11,9 +11,8 @@ from math import hypot
 
 from compress.candidates import recipe_of
 from compress.recipe import Recipe
-from compress.sensitivity import Judge, Loss, Sensitivity
+from compress.sensitivity import Loss, Progress, Sensitivity
 from splitter.cost.variants import Candidate
-from splitter.program import Program
 from splitter.variants import AS_IS, Choice
 
 TRIAL_POINTS = 30.0
@@ -44,27 +43,23 @@ def kind_of(form: str) -> str:
 
 def try_kinds(
     sensitivity: Sensitivity,
-    train: Callable[[Recipe], Program],
-    judge: Judge,
+    trained_loss: Callable[[Recipe], Loss],
     steps: int,
-    report: Callable[[str], None] = lambda text: None,
-) -> tuple[Trial, ...]:
+    progress: Progress = lambda done, total, kind: None,
+) -> Iterator[Trial]:
     """One trained network for each kind of form.
 
     Args:
         sensitivity: what every form loses from the weights alone.
-        train: applies a recipe, with training.
-        judge: measures accuracy, on requests that are not trained on.
+        trained_loss: applies a recipe with training, and measures on requests not trained on.
         steps: of training, for each network.
-        report: is told what happens.
+        progress: is told networks done, networks in all, and the kind that is next.
     """
-    found = []
-    for kind, variants in trial_choices(sensitivity).items():
-        report(f"training a network of {kind} alone")
-        made = train(recipe_of(variants, steps))
-        predicted = sum(sensitivity.drops[pick] for pick in variants.items())
-        found.append(Trial(kind, variants, predicted, judge.loss(made.module)))
-    return tuple(found)
+    choices = trial_choices(sensitivity)
+    for done, (kind, variants) in enumerate(choices.items()):
+        progress(done, len(choices), kind)
+        loss = trained_loss(recipe_of(variants, steps))
+        yield Trial(kind, variants, sensitivity.predicted_points(variants), loss)
 
 
 def trial_choices(sensitivity: Sensitivity) -> dict[str, Choice]:

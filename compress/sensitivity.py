@@ -23,7 +23,7 @@ from splitter.costs import CostTable
 from splitter.graph import Graph
 from splitter.program import Program
 from splitter.topology import Topology
-from splitter.variants import Variant, VariantTable
+from splitter.variants import Choice, Variant, VariantTable
 
 Progress = Callable[[int, int, str], None]
 _AT_ONCE = 64
@@ -46,6 +46,11 @@ class Sensitivity:
             for layer, own in self.candidates.items()
             for one in own
         }
+
+    def predicted_points(self, choice: Choice) -> float:
+        """The sum of what the forms of ``choice`` lose, each alone."""
+        drops = self.drops
+        return sum(drops[pick] for pick in choice.items())
 
     def table(self, graph: Graph, topology: Topology, costs: CostTable) -> VariantTable:
         """CostTable[layer, variant, device]: bytes, seconds and accuracy change."""

@@ -52,8 +52,8 @@ def compile_command(
     data: shrink.Data = None,
     max_accuracy_drop: shrink.MaxDrop = None,
     steps: shrink.Steps = 500,
-    batch: shrink.Batch = 16,
-    learning_rate: shrink.LearningRate = 1e-4,
+    batch: options.Batch = 16,
+    learning_rate: options.LearningRate = 1e-4,
     save_recipe: shrink.SaveRecipe = None,
     json: options.Json = False,
 ) -> None:

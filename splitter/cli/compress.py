@@ -53,10 +53,8 @@ def compress_command(
             "of photos. The model itself is the teacher; without data the weights alone decide."
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Requests per training step.", min=1)] = 16,
-    learning_rate: Annotated[
-        float, typer.Option(help="Of Adam, at the start; falls to zero along a cosine.", min=0.0)
-    ] = 1e-4,
+    batch: options.Batch = 16,
+    learning_rate: options.LearningRate = 1e-4,
     label_weight: Annotated[
         float,
         typer.Option(help="Of the labels' cross-entropy, beside the teacher's answers.", min=0.0),

@@ -42,6 +42,10 @@ InputShapes = Annotated[
         help="Fix the shape of an input with open dimensions: name=1,3,224,224. Repeatable.",
     ),
 ]
+Batch = Annotated[int, typer.Option(help="Requests per training step.", min=1)]
+LearningRate = Annotated[
+    float, typer.Option(help="Of Adam, at the start; falls to zero along a cosine.", min=0.0)
+]
 Objective = Annotated[Goal, typer.Option(help="What to minimise.")]
 Pins = Annotated[
     list[str] | None,

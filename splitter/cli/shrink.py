@@ -54,10 +54,6 @@ MaxDrop = Annotated[
     ),
 ]
 Steps = Annotated[int, typer.Option(help="Training steps of every attempt at that.", min=1)]
-Batch = Annotated[int, typer.Option(help="Requests per training step.", min=1)]
-LearningRate = Annotated[
-    float, typer.Option(help="Of Adam, at the start; falls to zero along a cosine.", min=0.0)
-]
 SaveRecipe = Annotated[
     Path | None, typer.Option(help="Write the recipe that was chosen, or followed.")
 ]
@@ -163,7 +159,14 @@ def _chosen(asked: Shrinking, program: Program, request: "JointRequest") -> Shru
     with progress("training") as report:
         train = trained_by(program, training, _training(asked, report))
         judge = Judge(program, held_out)
-        trials = try_kinds(sensitivity, train, judge, request.steps, err.print)
+        trials = list(
+            try_kinds(
+                sensitivity,
+                lambda recipe: judge.loss(train(recipe).module),
+                request.steps,
+                lambda done, total, kind: err.print(f"training a network of {kind} alone"),
+            )
+        )
         costs = request.costs(program.graph)
         table = after_training(sensitivity, trials).table(program.graph, request.topology, costs)
         found = compress_jointly(program, table, request, train, judge, err.print)

@@ -16,6 +16,8 @@ from splitter.errors import InputError
 from splitter.zoo.packages import package_file
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
+_FASHION_IMAGES = 60_000
+"""That are not for the test."""
 _SHIFT, _NOISE = 2, 0.35
 """Of digits, which would saturate without."""
 Floats = npt.NDArray[np.float32]
@@ -77,8 +79,8 @@ def fashion(held_in: int = 2000) -> Split:
     """60,000 articles of clothing to train with and to choose by, 10,000 to test."""
     train, test = (_idx_pair(FASHION, part) for part in ("train", "t10k"))
     every = _shuffled(train.images, train.labels)
-    count = len(every) - held_in
-    return Split(every.rows(0, count), every.rows(count, len(every)), test, 2, 0.0)
+    first = _FASHION_IMAGES - held_in
+    return Split(every.rows(0, first), every.rows(first, _FASHION_IMAGES), test, 2, 0.0)
 
 
 DATASETS: dict[str, Callable[[], Split]] = {

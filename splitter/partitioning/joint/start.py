@@ -1,6 +1,6 @@
 """Choices of variants to begin with: each the best for one price, whatever the placement."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 
 from splitter.partitioning.milp import ONE, Milp
@@ -18,8 +18,13 @@ def first_choices(
     table: VariantTable, topology: Topology, allowed_drop: float
 ) -> Iterator[dict[str, str]]:
     """Everything as it is; fewest bytes; and for every device, fewest seconds on it. None twice."""
+    return distinct(_best_by_price(table, topology, allowed_drop))
+
+
+def distinct(choices: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """The same without those that came before."""
     found: list[dict[str, str]] = []
-    for choice in _best_by_price(table, topology, allowed_drop):
+    for choice in choices:
         if choice not in found:
             found.append(choice)
             yield choice
@@ -28,19 +33,16 @@ def first_choices(
 def mixed_choices(
     table: VariantTable, topology: Topology, allowed_drop: float
 ) -> Iterator[dict[str, str]]:
-    """Few seconds and few bytes, in several mixtures and for every device. None twice.
+    """Few seconds and few bytes, in several mixtures and for every device.
 
     A few bytes decide whether one more layer fits a device, which no price of seconds alone knows.
     """
-    sizes, found = _shares(table, bytes_of(table)), list[dict[str, str]]()
+    sizes = _shares(table, bytes_of(table))
     for device in topology.devices:
         seconds = _shares(table, _seconds_on(table, device.name))
         for weight in _BYTES_WEIGHTS:
             price = {key: seconds[key] + weight * sizes[key] for key in seconds}
-            choice = cheapest(table, price, allowed_drop)
-            if choice not in found:
-                found.append(choice)
-                yield choice
+            yield cheapest(table, price, allowed_drop)
 
 
 def _shares(table: VariantTable, price: Price) -> dict[tuple[str, str], float]:

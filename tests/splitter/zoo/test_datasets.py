@@ -23,11 +23,11 @@ def test_fashion_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         idx(tmp_path / f"{part}-images-idx3-ubyte.gz", random.integers(0, 256, (count, 28, 28)))
         idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", np.arange(count) % 10)
     monkeypatch.setattr(datasets, "FASHION", tmp_path)
-    found = datasets.fashion(held_in=5)
+    found = datasets.fashion()
     assert found.test.images.shape == (7, 1, 28, 28)
     assert found.test.labels.sort().values.tolist() == list(range(7))
     assert float(found.train.images.min()) >= -1
-    assert (len(found.train), len(found.held_in)) == (25, 5)
+    assert len(found.train) == 30
     monkeypatch.setattr(datasets, "FASHION", tmp_path / "none")
     with pytest.raises(InputError, match="install the Debian package dataset-fashion-mnist"):
         datasets.fashion()

@@ -7,6 +7,7 @@ from splitter.costs import LayerCost
 from splitter.partitioning.joint.start import (
     bytes_of,
     cheapest,
+    distinct,
     first_choices,
     mixed_choices,
     picks_of,
@@ -62,7 +63,7 @@ def test_mixtures_lie_between_few_seconds_and_few_bytes() -> None:
     given, card = table(1), load_card("raspberry_pi_5")
     devices = tuple(Device(name, card, card.memory_bytes, 1) for name in ("d", "e"))
     topology = Topology("two", "", devices, (), "d", "d")
-    found = list(mixed_choices(given, topology, 1.0))
+    found = list(distinct(mixed_choices(given, topology, 1.0)))
     assert found
     assert all(found.count(choice) == 1 for choice in found)
     least = sum(bytes_of(given)[key] for key in cheapest(given, bytes_of(given), 1.0).items())
