@@ -44,6 +44,8 @@ from splitter.cli.console import out, progress
 from splitter.cli.shrink import trial_facts, trial_table
 
 FLOAT = "float, split"
+_CHOOSING = 3
+"""Raised when a way of choosing changes, so that kept choices are made again."""
 Row = dict[str, Any]
 
 
@@ -68,7 +70,8 @@ def choices(
 
 def _choice(schedule: Schedule, case: Case, way: str, allowed: float) -> dict[str, str] | None:
     drops = {f"{layer}: {form}": drop for (layer, form), drop in case.sensitivity.drops.items()}
-    asked = {"way": way, "allowed": allowed, "limit_s": case.request.time_limit_s}
+    limit_s = case.request.time_limit_s
+    asked = {"choosing": _CHOOSING, "way": way, "allowed": allowed, "limit_s": limit_s}
     key = {"topology": repr(case.request.topology), "drops": drops, **asked}
     kept = cached_json(
         "joint-choice", {**schedule.key, **key}, lambda: {"variants": WAYS[way](case, allowed)}
@@ -154,7 +157,7 @@ def arguments() -> argparse.Namespace:
         "--allow",
         type=float,
         nargs="+",
-        default=[0.25, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3],
+        default=[0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0],
         help="predicted points at which every way chooses",
     )
     parser.add_argument("--steps", type=int, default=800, help="of training, per network")

@@ -96,7 +96,7 @@ def sensitivity_of(schedule: Schedule, images: int, report: Report) -> Sensitivi
         candidates = {k: [asdict(one) for one in own] for k, own in found.candidates.items()}
         return {"candidates": candidates, "weight": dict(found.weight)}
 
-    known = cached_json("sensitivity", {**schedule.key, "images": images, "forms": 2}, make)
+    known = cached_json("sensitivity", {**schedule.key, "images": images, "forms": 3}, make)
     return Sensitivity(
         {layer: tuple(map(_candidate, own)) for layer, own in known["candidates"].items()},
         known["weight"],

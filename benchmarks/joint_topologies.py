@@ -8,7 +8,7 @@ _MBIT = 125_000.0
 
 
 def small_topologies(weight_bytes: int) -> tuple[Topology, ...]:
-    """Three for a network of so many bytes.
+    """Four for a network of so many bytes.
 
     The raw image must stay where it is taken, and the answer is wanted there.
     """
@@ -38,6 +38,15 @@ def small_topologies(weight_bytes: int) -> tuple[Topology, ...]:
                 _device("hub", "raspberry_pi_4"),
             ),
             (("camera", "board", 20.0, 1.0), ("board", "hub", 5.0, 4.0)),
+        ),
+        _topology(
+            "watch_phone_cloud",
+            (
+                _device("watch", "riscv_board", int(0.25 * weight_bytes)),
+                _device("phone", "phone_midrange"),
+                _device("cloud", "cloud"),
+            ),
+            (("watch", "phone", 1.0, 10.0), ("phone", "cloud", 20.0, 25.0)),
         ),
     )
 

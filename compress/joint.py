@@ -12,15 +12,16 @@ from math import inf
 
 from compress.candidates import recipe_of
 from compress.compare import stored_bytes
-from compress.joint_choice import JointRequest, choose, plan_of
+from compress.joint_choice import Chosen, JointRequest, choose, plan_of, weights_now
 from compress.programs import compress_program
 from compress.recipe import Recipe
 from compress.sensitivity import Judge, Loss
 from compress.teach import Samples, Training, trainer
 from splitter.errors import InfeasibleError, PlanError
+from splitter.partitioning.joint.forms import parts_of
 from splitter.plan import Objective, Plan
 from splitter.program import Program
-from splitter.variants import JointPlan, VariantTable
+from splitter.variants import VariantTable
 
 _LOOSER, _TIGHTER = 2.5, 0.5
 _DOUBLINGS = 8
@@ -31,7 +32,7 @@ _DOUBLINGS = 8
 class Attempt:
     """One choice, as predicted and as it came out."""
 
-    joint: JointPlan
+    chosen: Chosen
     loss: Loss
     """Below the original network, after training, on requests that were not trained on."""
     plan: Plan
@@ -39,6 +40,12 @@ class Attempt:
     program: Program
     recipe: Recipe
     stored_bytes: int
+
+    def devices(self, table: VariantTable) -> dict[str, tuple[str, ...]]:
+        """Where each layer that may change runs: on two devices where its factors are apart."""
+        graph, place = self.program.graph, self.plan.placement
+        parts = parts_of(graph, weights_now(table, graph))
+        return {n: tuple(dict.fromkeys(place[p] for p in own)) for n, own in parts.items()}
 
     def value(self, objective: Objective) -> float:
         """What the plan makes of the objective."""
@@ -83,14 +90,14 @@ def compress_jointly(
     attempts: list[Attempt] = []
     allowance, low, high = request.max_drop, 0.0, inf
     for _ in range(request.rounds):
-        joint = _solved(program, table, request, allowance, not attempts)
-        if joint is None or any(joint.variants == a.joint.variants for a in attempts):
+        chosen = _solved(program, table, request, allowance, not attempts)
+        if chosen is None or any(chosen.variants == one.chosen.variants for one in attempts):
             break
-        allowance = max(allowance, joint.allowed_drop)
-        report(f"training a network predicted to lose {joint.accuracy_drop:.2f} points at most")
-        attempts.append(_attempt(program, request, joint, train, judge))
+        allowance = max(allowance, chosen.allowed_drop)
+        report(f"training a network predicted to lose {chosen.accuracy_drop:.2f} points at most")
+        attempts.append(_attempt(program, request, chosen, train, judge))
         kept = _likely_drop(attempts[-1], request) <= request.max_drop
-        low, high = (allowance, high) if kept else (low, joint.accuracy_drop)
+        low, high = (allowance, high) if kept else (low, chosen.accuracy_drop)
         allowance = _next(low, high)
     return JointCompression(_best(program, request, attempts), tuple(attempts), table)
 
@@ -117,7 +124,7 @@ def _solved(
     request: JointRequest,
     allowance: float,
     can_grow: bool,
-) -> JointPlan | None:
+) -> Chosen | None:
     """The choice; at the first attempt with as much allowance as it takes to fit at all."""
     for allowed in _allowances(allowance, can_grow):
         try:
@@ -136,12 +143,12 @@ def _allowances(allowance: float, can_grow: bool) -> Iterator[float]:
 
 
 def _attempt(
-    program: Program, request: JointRequest, joint: JointPlan, train: Retrain, judge: Judge
+    program: Program, request: JointRequest, chosen: Chosen, train: Retrain, judge: Judge
 ) -> Attempt:
-    recipe = recipe_of(joint.variants, request.steps)
+    recipe = recipe_of(chosen.variants, request.steps)
     made = train(recipe) if recipe.rules else program
     plan = plan_of(made, request)
-    return Attempt(joint, judge.loss(made.module), plan, made, recipe, stored_bytes(made))
+    return Attempt(chosen, judge.loss(made.module), plan, made, recipe, stored_bytes(made))
 
 
 def _likely_drop(attempt: Attempt, request: JointRequest) -> float:

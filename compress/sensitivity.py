@@ -165,8 +165,8 @@ def _candidate(program: Program, judge: Judge, site: Site, form: Form) -> Candid
         applied = apply_recipe(module, recipe, None, layer_names(program))
         size, drop = _bytes(applied), judge.sensitivity(module)
         operations = sum(map(decode_operations, applied.tensors.values()))
-    variant = Variant(form.name, size, scratch, drop)
-    return Candidate(variant, form.macs, form.kernels, form.inner_bytes, operations)
+    variant = Variant(form.name, size, scratch, drop, form.inner_bytes)
+    return Candidate(variant, form.macs, operations)
 
 
 def _bytes(applied: Applied) -> int:

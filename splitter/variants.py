@@ -28,6 +28,8 @@ class Variant:
     """Memory that the layer needs while it runs besides its inputs and outputs."""
     accuracy_drop: float
     """Percent points that the network loses when only this layer changes; 0 or more."""
+    inner_bytes: int = 0
+    """Of the tensor between the two layers that it is, which may be placed apart; 0: it is one."""
 
 
 @dataclass(frozen=True)

@@ -220,14 +220,13 @@ def trial_table(trials: "Sequence[Trial]") -> Table:
 def _facts(found: "JointCompression", request: "JointRequest") -> dict[str, Any]:
     return {
         "max_accuracy_drop": request.max_drop,
-        "variants": dict(found.best.joint.variants),
+        "variants": dict(found.best.chosen.variants),
         "attempts": [
             {
-                "allowed_drop": one.joint.allowed_drop,
-                "predicted_drop": one.joint.accuracy_drop,
+                "allowed_drop": one.chosen.allowed_drop,
+                "predicted_drop": one.chosen.accuracy_drop,
                 "measured_drop": one.loss.points,
                 "measured_drop_error": one.loss.error,
-                "predicted_value": one.joint.plan.estimate.value(request.objective),
                 "value": one.value(request.objective),
                 "weights_bytes": one.stored_bytes,
                 "chosen": one is found.best,
@@ -245,7 +244,7 @@ def _tables(found: "JointCompression", request: "JointRequest") -> tuple[Table, 
         attempts.add_column(heading, justify="right")
     for one in found.attempts:
         attempts.add_row(
-            f"{one.joint.accuracy_drop:.2f}",
+            f"{one.chosen.accuracy_drop:.2f}",
             f"{one.loss.points:.2f} ± {one.loss.error:.2f}",
             f"{one.stored_bytes / 1e6:.3f}",
             quantity(request.objective, one.value(request.objective)),
@@ -254,9 +253,10 @@ def _tables(found: "JointCompression", request: "JointRequest") -> tuple[Table, 
     layers = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="layers that change")
     for heading in ("layer", "device", "form"):
         layers.add_column(heading)
-    for layer, name in found.best.joint.variants.items():
+    devices = found.best.devices(found.table)
+    for layer, name in found.best.chosen.variants.items():
         if name != AS_IS:
-            layers.add_row(escape(layer), found.best.joint.plan.placement[layer], escape(name))
+            layers.add_row(escape(layer), ", ".join(devices[layer]), escape(name))
     return attempts, layers
 
 

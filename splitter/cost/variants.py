@@ -21,10 +21,6 @@ class Candidate:
 
     variant: Variant
     macs: int
-    kernels: int = 1
-    """Launches it takes: 2 for a pair of factors."""
-    inner_bytes: int = 0
-    """Of the tensor between factors, written and read once."""
     scalar_operations: float = 0.0
     """To decode its weights, beside the MACs."""
 
@@ -71,8 +67,9 @@ def _cost(
 
     def seconds(candidate: Candidate) -> float:
         saved = graph.weight_bytes[weight] - candidate.variant.weight_bytes
-        touched = touched_bytes(graph, graph.by_name[layer]) - saved + 2 * candidate.inner_bytes
-        overheads_s = (candidate.kernels - 1) * device.card.call_overhead_s
+        inner_bytes = candidate.variant.inner_bytes
+        touched = touched_bytes(graph, graph.by_name[layer]) - saved + 2 * inner_bytes
+        overheads_s = device.card.call_overhead_s if inner_bytes else 0.0
         decode_s = scalar_seconds(candidate.scalar_operations, device)
         return roofline_seconds(candidate.macs, touched, device) + overheads_s + decode_s
 

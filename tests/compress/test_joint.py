@@ -14,7 +14,7 @@ from compress.apply import apply_recipe
 from compress.candidates import changeable, forms, recipe_of
 from compress.decoding import decode_operations, with_decoding
 from compress.joint import Retrain, compress_jointly, trained_by
-from compress.joint_choice import JointRequest, in_kernel_graph
+from compress.joint_choice import JointRequest, choose, in_kernel_graph, plan_of
 from compress.networks import trainable_copy
 from compress.programs import compress_program, layer_names
 from compress.sensitivity import Judge, Loss, Sensitivity, measure_forms
@@ -25,11 +25,12 @@ from splitter.cost.variants import Candidate
 from splitter.errors import InfeasibleError, PlanError
 from splitter.memory import NODE_OVERHEAD_BYTES
 from splitter.partitioning import partition
+from splitter.partitioning.joint.start import first_choices
 from splitter.program import Program
 from splitter.topology import Device, Link, Topology
 from splitter.topology_file import load_card
 from splitter.tracing.trace import trace
-from splitter.variants import AS_IS
+from splitter.variants import AS_IS, Choice, accuracy_drop
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +116,11 @@ def test_accuracy_buys_memory(program: Program, sensitivity: Sensitivity, sample
     made = best.program
     packed = {name: disk_bytes(tensor) for name, tensor in made.compressed.items()}
     assert in_kernel_graph(made).weight_bytes == {**made.graph.weight_bytes, **packed}
-    for layer, name in best.joint.variants.items():
+    for layer, name in best.chosen.variants.items():
         text = best.recipe.to_toml()
         assert (f'layers = "{layer}"' in text) == (name != AS_IS)
+    assert set(best.devices(found.table)) == set(table.variants)
+    assert set(best.devices(found.table).values()) == {("board",)}
 
 
 def test_decoding_takes_time(program: Program) -> None:
@@ -174,6 +177,28 @@ def free_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joint_choice, "with_decoding", lambda program, topology, costs: costs)
 
 
+def test_no_start_has_a_better_network(program: Program, sensitivity: Sensitivity) -> None:
+    where = topology(8_000)
+    request = replace(request_for(where, 60.0), time_limit_s=4.0)
+    table = sensitivity.table(program.graph, where, request.costs(program.graph))
+    for allowance in (5.0, 20.0):
+        found = choose(program, table, request, allowance)
+        assert found.accuracy_drop == pytest.approx(accuracy_drop(table, found.variants))
+        assert found.accuracy_drop <= allowance + 1e-6
+        reached = latency_s(program, found.variants, request)
+        for start in first_choices(table, where, allowance):
+            assert reached <= latency_s(program, start, request) * (1 + 1e-9)
+
+
+def latency_s(program: Program, choice: Choice, request: JointRequest) -> float:
+    recipe = recipe_of(choice, 1)
+    made = compress_program(program, recipe)[0] if recipe.rules else program
+    try:
+        return plan_of(made, request).estimate.latency_s
+    except InfeasibleError:
+        return math.inf
+
+
 @pytest.mark.usefixtures("free_decoding")
 def test_solved_again_with_less_where_the_sum_was_too_kind(
     program: Program, sensitivity: Sensitivity
@@ -183,7 +208,7 @@ def test_solved_again_with_less_where_the_sum_was_too_kind(
     table = priced(sensitivity, 0.05).table(program.graph, where, request.costs(program.graph))
     drops = iter([5.0, 3.0, 0.5])
     found = compress_jointly(program, table, request, unchanged(program), judged(drops))
-    allowed = [one.joint.allowed_drop for one in found.attempts]
+    allowed = [one.chosen.allowed_drop for one in found.attempts]
     assert allowed == sorted(allowed, reverse=True)
     assert found.best is found.attempts[-1]
     with pytest.raises(PlanError, match="was found to lose at most 1 points: the best of"):
@@ -198,7 +223,7 @@ def test_more_is_allowed_where_training_makes_up_for_it(
     request = request_for(where, 0.2)
     table = priced(sensitivity, 0.1).table(program.graph, where, request.costs(program.graph))
     found = compress_jointly(program, table, request, unchanged(program), judged(iter([0.0] * 3)))
-    allowed = [one.joint.allowed_drop for one in found.attempts]
+    allowed = [one.chosen.allowed_drop for one in found.attempts]
     assert allowed == sorted(allowed)
     assert len(allowed) > 1
 

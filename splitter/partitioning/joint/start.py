@@ -9,6 +9,9 @@ from splitter.variants import AS_IS, Choice, Variant, VariantTable
 
 Price = Mapping[tuple[str, str], float]
 """By layer and variant."""
+Limit = tuple[Price, float]
+"""What each variant needs of something, and how much there is."""
+_ROUNDING = 1e-9
 _SOLVE_S = 5.0
 _BYTES_WEIGHTS = (0.1, 0.3, 1.0, 3.0)
 """Of a network's share of bytes, beside its share of seconds."""
@@ -72,24 +75,40 @@ def bytes_of(table: VariantTable) -> dict[tuple[str, str], float]:
     return {(layer, one.name): float(one.weight_bytes) for layer, one in _all(table)}
 
 
+def drops_of(table: VariantTable) -> dict[tuple[str, str], float]:
+    """Accuracy change of each variant."""
+    return {(layer, one.name): one.accuracy_drop for layer, one in _all(table)}
+
+
 def cheapest(table: VariantTable, price: Price, allowed_drop: float) -> dict[str, str]:
     """One variant per layer: the least total price with accuracy changes within the allowance."""
+    found = cheapest_within(table, price, [(drops_of(table), allowed_drop)])
+    if found is None:  # leaving every layer as it is costs no accuracy
+        return dict.fromkeys(table.variants, AS_IS)
+    return found
+
+
+def cheapest_within(
+    table: VariantTable, price: Price, limits: Iterable[Limit]
+) -> dict[str, str] | None:
+    """One variant per layer, of those with a price: the least total price within all limits."""
     if not table.variants:
         return {}
     program = Milp()
-    columns = {
-        (layer, one.name): program.column(0.0, 1.0, integer=True) for layer, one in _all(table)
-    }
+    columns = {key: program.column(0.0, 1.0, integer=True) for key in price}
     for layer, variants in table.variants.items():
-        program.equal({columns[layer, one.name]: 1.0 for one in variants}, {ONE: 1.0})
-    drops = {columns[layer, one.name]: one.accuracy_drop for layer, one in _all(table)}
-    if allowed_drop < inf:
-        program.at_least({ONE: allowed_drop + 1e-9}, drops)
-    top = max(price[key] for key in columns) or 1.0
+        own = [columns[layer, v.name] for v in variants if (layer, v.name) in columns]
+        program.equal(dict.fromkeys(own, 1.0), {ONE: 1.0})
+    for need, limit in limits:
+        if limit < inf:
+            scale = max(need.values()) or 1.0
+            left = {columns[key]: need[key] / scale for key in need if key in columns}
+            program.at_least({ONE: limit / scale + _ROUNDING}, left)
+    top = max(price.values()) or 1.0
     program.objective = {columns[key]: price[key] / top for key in columns}
     values = program.solve(_SOLVE_S).values
-    if values is None:  # leaving every layer as it is costs no accuracy
-        return dict.fromkeys(table.variants, AS_IS)
+    if values is None:
+        return None
     return {layer: name for (layer, name), column in columns.items() if values[column] > 0.5}
 
 

@@ -14,7 +14,7 @@ GRAPH, TOPOLOGY = chain(2), phone_edge_cloud()
 WEIGHT = {"l0": "l0.weight"}
 AS_IT_IS = Candidate(Variant(AS_IS, 100_000, 0, 0.0), 1_000_000)
 SMALL = Candidate(Variant("bits", 12_500, 0, 0.2), 1_000_000)
-QUICK = Candidate(Variant("rank", 50_000, 64, 0.2), 250_000, kernels=2, inner_bytes=64)
+QUICK = Candidate(Variant("rank", 50_000, 64, 0.2, inner_bytes=64), 250_000)
 
 
 def test_bytes_and_work_make_seconds() -> None:
