@@ -90,6 +90,7 @@ def compress_jointly(
     attempts: list[Attempt] = []
     allowance, low, high = request.max_drop, 0.0, inf
     for _ in range(request.rounds):
+        report(f"choosing forms and places for at most {allowance:.2f} predicted points")
         chosen = _solved(program, table, request, allowance, not attempts)
         if chosen is None or any(chosen.variants == one.chosen.variants for one in attempts):
             break

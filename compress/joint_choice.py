@@ -1,9 +1,9 @@
 """Forms and places of all layers, chosen within an allowed sum of accuracy changes.
 
 The integer program keeps the two factors of a layer on one device. In the compressed network they
-are layers of their own, and a cut between them sends few channels. So the program's choice is
-compared with those that it begins from, and with mixtures of few seconds and few bytes, each
-planned as the network that it makes.
+are layers of their own, and a cut between them sends few channels. So other choices
+are planned as the networks that they make: those that the program begins from, mixtures of few
+seconds and few bytes, and for every placement that comes up the best forms for it. The best wins.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -32,9 +32,9 @@ from splitter.topology import Constraints, Topology
 from splitter.variants import Choice, VariantTable, accuracy_drop
 
 _QUICK = 4
-"""The other choices are planned in so small a part of the time."""
+"""The other choices are planned in so small a part of the time each."""
 _PARTS = 24
-"""So many of these parts are spent on them at most, and what is begun is ended."""
+"""After so many of these parts no other choice is begun."""
 _FACTORS = (1.0, 1.25, 1.6)
 """Of the allowance, for networks whose places are tried."""
 _ROUNDING = 1e-6
@@ -54,6 +54,7 @@ class JointRequest:
     constraints: Constraints = field(default_factory=Constraints)
     slots: int = REQUEST_SLOTS
     time_limit_s: float = 30.0
+    """Of the integer program of one choice; its other networks take up to six times as much."""
     steps: int = 500
     """Training steps of every attempt."""
     rounds: int = 4
