@@ -23,7 +23,7 @@ from runtime.build.weights import WeightsFile, write_weights
 from splitter.cost.measured import cache_directory
 from splitter.errors import PlanError
 from splitter.graph import Layer
-from splitter.memory import NODE_OVERHEAD_BYTES, MemoryLayout, plan_memory
+from splitter.memory import NODE_OVERHEAD_BYTES, PACKING_BYTES, MemoryLayout, plan_memory
 from splitter.program import Program
 from splitter.schedule import NodeSchedule
 from splitter.stored import Decode
@@ -133,7 +133,7 @@ def memory_fault(device: Device, layout: MemoryLayout, weights: WeightsFile, slo
     """Why the node as built does not fit its device; empty when it does."""
     activations = layout.activation_bytes(slots)
     need = weights.bytes + weights.decoded_bytes + activations + NODE_OVERHEAD_BYTES
-    if need <= device.memory_bytes:
+    if need - PACKING_BYTES <= device.memory_bytes:
         return ""
     decoded, remedy = "", "raise its memory_mb or lower --slots"
     if weights.decoded_bytes:
