@@ -14,6 +14,7 @@ from runtime.build import tune
 from runtime.build.tune import TuningDatabase, tune_device, tuner
 from runtime.build.tune.reach import Here, Ssh, bench, place_of
 from splitter.errors import ToolchainError, UsageError
+from splitter.memory import NODE_OVERHEAD_BYTES, PACKING_BYTES
 from splitter.schedule import NodeSchedule, node_schedules
 from splitter.topology_file import load_card
 
@@ -64,8 +65,8 @@ def test_it_goes_on_where_it_stopped(
     (after,) = database.seconds(node[1]).values()
     assert second.untried == 0
     assert len(after) <= 4
-    for ways in before.values():
-        assert {way: after[way] for way in ways} == ways
+    for ways in before.values():  # figures may be mended when winners are confirmed
+        assert ways.keys() <= after.keys()
     third = tune_device(program, *node, Here(), 60, database)
     assert (third.ways, third.untried) == (0, 0)
     assert first.ways + second.ways == len(after) - 1
@@ -214,7 +215,7 @@ def test_ways_that_need_too_much_memory_are_left_aside(
     assert (roomy.path / weights).stat().st_size > (usual.path / weights).stat().st_size
     node = usual.manifest.nodes["hub"]
     need = node.weights_bytes + plan.slots * node.slot_bytes + node.arena_bytes
-    tight = replace(device, memory_bytes=need + 3 * 1024 * 1024)
+    tight = replace(device, memory_bytes=need + NODE_OVERHEAD_BYTES - PACKING_BYTES)
     small = replace(topology, devices=tuple(tight if d is device else d for d in topology.devices))
     built = splitter.compile(program, plan, small, tmp_path / "small")
     assert (built.path / weights).stat().st_size == (usual.path / weights).stat().st_size
