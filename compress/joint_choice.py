@@ -119,12 +119,12 @@ def _tried(
         while one is not None and one.place not in placed:
             placed.append(one.place)
             choice = variants_for(one, table, request.objective, allowance)
-            one = made(choice) if choice is not None else None
-            if choice is not None and one is not None:
-                yield choice, one
+            if choice is None or (one := made(choice)) is None:
+                return
+            yield choice, one
 
     end_s = monotonic() + _PARTS * request.time_limit_s
-    for choice in distinct(chain([dict(first)], *_starts(table, request.topology, allowance))):
+    for choice in distinct(chain([dict(first)], _starts(table, request.topology, allowance))):
         if monotonic() > end_s:
             return
         one = made(choice)
@@ -134,13 +134,11 @@ def _tried(
             yield other, found.plan.estimate.value(request.objective)
 
 
-def _starts(
-    table: VariantTable, topology: Topology, allowance: float
-) -> Iterator[Iterator[dict[str, str]]]:
+def _starts(table: VariantTable, topology: Topology, allowance: float) -> Iterator[dict[str, str]]:
     for factor in _FACTORS:
         about = (table, topology, factor * allowance)
-        yield first_choices(*about)
-        yield mixed_choices(*about)
+        yield from first_choices(*about)
+        yield from mixed_choices(*about)
 
 
 def plan_of(program: Program, request: JointRequest) -> Plan:
